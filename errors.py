@@ -1,0 +1,143 @@
+"""Every error this project raises on purpose, in one place.
+
+    Exception
+    |-- RequestError               the request cannot be answered; becomes an HTTP answer
+    |   |-- MalformedRequest  400  the body is not what the interface describes
+    |   |-- TooManyPixels     413  the image is larger than the limit
+    |   |-- NotAnImage        415  the bytes under `image` are no image we can read
+    |   |-- UnusableRequest   422  well formed, but there is nothing to segment
+    |   `-- InternalError     500  our fault
+    |-- SettingsError              (ValueError) a setting the function cannot start with
+    `-- WeightsError               (RuntimeError) weights the function cannot start with
+
+A `RequestError` carries two names: the class gives the HTTP status, `code` says exactly what
+happened. Codes are part of the interface: clients compare them, so they are never renamed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+__all__ = [
+    "Code",
+    "InternalError",
+    "MalformedRequest",
+    "NotAnImage",
+    "RequestError",
+    "SettingsError",
+    "TooManyPixels",
+    "UnusableRequest",
+    "WeightsError",
+]
+
+Code = Literal[
+    # 400
+    "empty_body",
+    "invalid_encoding",
+    "invalid_json",
+    "not_an_object",
+    "missing_field",
+    "invalid_type",
+    "invalid_value",
+    "invalid_number",
+    "invalid_point",
+    "invalid_box",
+    "invalid_threshold",
+    "invalid_base64",
+    "unknown_output",
+    # 413
+    "too_many_pixels",
+    # 415
+    "not_an_image",
+    "broken_image",
+    # 422
+    "missing_box",
+    "empty_box",
+    "box_outside_image",
+    "too_many_points",
+    "too_many_boxes",
+    # 500
+    "internal_error",
+]
+
+
+class RequestError(Exception):
+    """A request that gets no mask, and what to tell whoever sent it.
+
+    Attributes:
+        status: HTTP status code, fixed by the class.
+        code: stable snake_case name of the cause, finer than the status.
+        message: one sentence: what was wrong.
+        field: path of the offending value, such as ``pos_points[0][1]``; None for the whole body.
+        hint: one sentence: what to send instead.
+    """
+
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self, code: Code, message: str, *, field: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.code: Code = code
+        self.message = message
+        self.field = field
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, dict[str, str | None]]:
+        """The JSON body of the answer. It never holds a traceback or a path of this machine."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "field": self.field,
+                "hint": self.hint,
+            }
+        }
+
+
+class MalformedRequest(RequestError):
+    """400: not JSON, a field missing or of the wrong type, a number that is none."""
+
+    status: ClassVar[int] = 400
+
+
+class TooManyPixels(RequestError):
+    """413: the image header announces more pixels than `IOG_MAX_PIXELS` allows."""
+
+    status: ClassVar[int] = 413
+
+
+class NotAnImage(RequestError):
+    """415: the bytes are not an image, or one too damaged to be read."""
+
+    status: ClassVar[int] = 415
+
+
+class UnusableRequest(RequestError):
+    """422: understood, but it cannot lead to a mask (no box, a box outside the image, ...)."""
+
+    status: ClassVar[int] = 422
+
+
+class InternalError(RequestError):
+    """500: a defect on our side. The cause belongs in the log, never in the answer."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        code: Code = "internal_error",
+        message: str = "The function failed while it worked on this request.",
+        *,
+        field: str | None = None,
+        hint: str = "The request may be fine; the log of the function says what happened.",
+    ) -> None:
+        super().__init__(code, message, field=field, hint=hint)
+
+
+class SettingsError(ValueError):
+    """A setting has a value the function cannot start with; the message is one clear sentence."""
+
+
+class WeightsError(RuntimeError):
+    """Weights are missing, damaged or of another network; the message is one clear sentence."""
