@@ -1,0 +1,154 @@
+"""Backbones: an image with its guidance maps in, features at strides 4, 8, 16 and 16 out.
+
+Both start from weights trained on ImageNet: three colour channels, widened by two channels of
+zeros for the inside and outside guidance maps (IOG, section 3.3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from networks.blocks import conv1x1, conv3x3, init_fan_out
+
+GUIDED_CHANNELS = 5
+"""R, G, B, inside map, outside map."""
+
+
+class Features(NamedTuple):
+    """What a backbone returns for an input of S x S pixels, finest first."""
+
+    stride4: Tensor  # [N, C1, S/4, S/4]
+    stride8: Tensor  # [N, C2, S/8, S/8]
+    stride16: Tensor  # [N, C3, S/16, S/16]
+    deep: Tensor  # [N, C4, S/16, S/16], widest receptive field
+
+
+class Bottleneck(nn.Module):
+    """ResNet's 1x1 - 3x3 - 1x1 residual block; the stride sits on the 3x3 convolution."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, planes: int, *, stride: int, dilation: int, project: bool):
+        super().__init__()
+        outputs = planes * self.expansion
+        self.conv1 = conv1x1(inputs, planes)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = conv3x3(planes, planes, stride=stride, dilation=dilation)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = conv1x1(planes, outputs)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Sequential | None = None
+        if project:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return relu(branch(x) + shortcut(x))."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(out + shortcut)
+
+
+class ResNet101(nn.Module):
+    """ResNet-101 at output stride 16, last stage dilated 2, 4, 8 (IOG, section 4.1).
+
+    Input: float32 [N, 5, S, S], R, G, B and both guidance maps in 0..255, not normalised.
+    """
+
+    channels = (256, 512, 1024, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _resnet_stage(64, 64, stride=1, dilations=(1,) * 3)
+        self.layer2 = _resnet_stage(256, 128, stride=2, dilations=(1,) * 4)
+        self.layer3 = _resnet_stage(512, 256, stride=2, dilations=(1,) * 23)
+        self.layer4 = _resnet_stage(1024, 512, stride=1, dilations=(2, 4, 8))
+        init_fan_out(self)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the features of ``x`` (see the class)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        stride4 = self.layer1(x)
+        stride8 = self.layer2(stride4)
+        stride16 = self.layer3(stride8)
+        return Features(stride4, stride8, stride16, self.layer4(stride16))
+
+
+def _resnet_stage(
+    inputs: int, planes: int, *, stride: int, dilations: tuple[int, ...]
+) -> nn.Sequential:
+    blocks = [Bottleneck(inputs, planes, stride=stride, dilation=dilations[0], project=True)]
+    width = planes * Bottleneck.expansion
+    blocks += [Bottleneck(width, planes, stride=1, dilation=d, project=False) for d in dilations[1:]]
+    return nn.Sequential(*blocks)
+
+
+class SeparableConv(nn.Module):
+    """MobileNet's depthwise 3x3 and pointwise 1x1 convolutions, each with BatchNorm and ReLU6.
+
+    Stride 2 pads only right and bottom, as the ImageNet weights were trained.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1) if stride == 2 else (dilation,) * 4)
+        self.depthwise = nn.Conv2d(
+            inputs, inputs, 3, stride=stride, dilation=dilation, groups=inputs, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(inputs, eps=1e-3)
+        self.pointwise = conv1x1(inputs, outputs)
+        self.bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, outputs, H / stride, W / stride]."""
+        x = F.relu6(self.bn1(self.depthwise(self.pad(x))))
+        return F.relu6(self.bn2(self.pointwise(x)))
+
+
+class MobileNetV1(nn.Module):
+    """MobileNetV1 1.0 up to its twelfth block, at output stride 16, the last block dilated 2.
+
+    Input as for ``ResNet101``; colours are mapped to -1..1 and guidance to 0..1 inside, so that
+    every network here takes the same 0..255 input.
+    """
+
+    channels = (128, 256, 512, 1024)
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = torch.tensor([1 / 127.5] * 3 + [1 / 255.0] * 2).view(1, GUIDED_CHANNELS, 1, 1)
+        shift = torch.tensor([-1.0] * 3 + [0.0] * 2).view(1, GUIDED_CHANNELS, 1, 1)
+        self.register_buffer("input_scale", scale, persistent=False)
+        self.register_buffer("input_shift", shift, persistent=False)
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1))
+        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, 32, 3, stride=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(32, eps=1e-3)
+        self.layer1 = nn.Sequential(
+            SeparableConv(32, 64), SeparableConv(64, 128, stride=2), SeparableConv(128, 128)
+        )
+        self.layer2 = nn.Sequential(SeparableConv(128, 256, stride=2), SeparableConv(256, 256))
+        self.layer3 = nn.Sequential(
+            SeparableConv(256, 512, stride=2), *(SeparableConv(512, 512) for _ in range(5))
+        )
+        self.layer4 = SeparableConv(512, 1024, dilation=2)
+        init_fan_out(self)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
+        x = x * self.input_scale + self.input_shift
+        x = F.relu6(self.bn1(self.conv1(self.pad(x))))
+        stride4 = self.layer1(x)
+        stride8 = self.layer2(stride4)
+        stride16 = self.layer3(stride8)
+        return Features(stride4, stride8, stride16, self.layer4(stride16))

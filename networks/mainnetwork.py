@@ -1,0 +1,44 @@
+"""The main IOG network: one guided image in, one mask out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from networks.backbones import ResNet101
+from networks.blocks import resize
+from networks.coarsenet import CoarseNet
+from networks.finenet import FineNet
+from networks.psp import PSP
+
+Logits = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Four side predictions, deepest first, then the fine prediction: the one to use."""
+
+
+class MainNetwork(nn.Module):
+    """IOG with a ResNet-101 (IOG, section 3.3). 52,124,106 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stride4, stride8, stride16, deep = ResNet101.channels
+        psp_width = 512
+        self.Coarse_net = CoarseNet((psp_width, stride16, stride8, stride4))
+        self.Fine_net = FineNet()
+        self.backbone = ResNet101()
+        self.psp4 = PSP(deep, psp_width)
+
+    def forward(self, x: Tensor) -> Logits:
+        """Predict the object that the guidance maps point at.
+
+        Args:
+            x: float32 [N, 5, 512, 512]: R, G, B, inside map, outside map, each 0..255.
+
+        Returns:
+            Five maps of raw logits [N, 1, 512, 512]; the last is the prediction.
+        """
+        features = self.backbone(x)
+        pyramid = self.Coarse_net.fuse(
+            self.psp4(features.deep), features.stride16, features.stride8, features.stride4
+        )
+        size = (x.shape[-2], x.shape[-1])
+        a, b, c, d = (resize(side, size) for side in self.Coarse_net(pyramid))
+        return a, b, c, d, resize(self.Fine_net(pyramid), size)

@@ -1,0 +1,89 @@
+"""The refinement network: the image is encoded once, each click only decodes again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from networks.backbones import Features, MobileNetV1, ResNet101
+from networks.blocks import conv1x1
+from networks.clicks import ClickEncoder
+from networks.coarsenet import CoarseNet
+from networks.finenet import FineNet
+from networks.mainnetwork import Logits
+from networks.psp import PSP
+
+
+class RefinementNetwork(nn.Module):
+    """IOG with a click branch beside the backbone (IOG, section 3.4).
+
+    Args:
+        backbone: gives the four features; its 5-channel input carries the first guidance maps.
+        decoder_width: channels of CoarseNet and FineNet.
+        psp_width: channels of the PSP's result.
+        psp_stage_width: channels of each of its branches, a quarter of its input when left out.
+        click_widths: channels of the click encoder's four strided convolutions.
+        click_outputs: channels it adds to the deepest features.
+        click_skips: also add the click features of strides 8 and 4 to the decoder, so that a
+            click is felt where it was made. The published network does not.
+    """
+
+    def __init__(
+        self,
+        backbone: ResNet101 | MobileNetV1,
+        *,
+        decoder_width: int = 256,
+        psp_width: int = 512,
+        psp_stage_width: int | None = None,
+        click_widths: tuple[int, int, int, int] = (64, 128, 256, 256),
+        click_outputs: int = 64,
+        click_skips: bool = False,
+    ) -> None:
+        super().__init__()
+        stride4, stride8, stride16, deep = backbone.channels
+        self.Coarse_net = CoarseNet((psp_width, stride16, stride8, stride4), width=decoder_width)
+        self.Fine_net = FineNet(width=decoder_width)
+        self.backbone = backbone
+        self.psp4 = PSP(deep + click_outputs, psp_width, stage_width=psp_stage_width)
+        self.iog_points = ClickEncoder(click_widths, click_outputs)
+        self.click_skips: nn.ModuleList | None = None
+        if click_skips:
+            self.click_skips = nn.ModuleList(
+                nn.Sequential(conv1x1(width, decoder_width), nn.BatchNorm2d(decoder_width))
+                for width in (click_widths[2], click_widths[1])
+            )
+
+    def encode(self, x: Tensor) -> Features:
+        """Encode an image with its first guidance maps; needed once per image, box and click.
+
+        Args:
+            x: float32 [N, 5, S, S]: R, G, B, inside map, outside map, each 0..255.
+        """
+        return self.backbone(x)  # type: ignore[no-any-return]
+
+    def decode(self, features: Features, clicks: Tensor) -> Logits:
+        """Predict from encoded features and the guidance maps of all clicks so far.
+
+        Args:
+            features: what ``encode`` returned.
+            clicks: float32 [N, 2, S, S]: inside and outside maps, each 0..255.
+
+        Returns:
+            Five maps of raw logits [N, 1, S/4, S/4]; the last is the prediction.
+        """
+        skips = None
+        if self.click_skips is None:
+            deep_clicks = self.iog_points(clicks)
+        else:
+            deep_clicks, stride8, stride4 = self.iog_points.stages(clicks)
+            skips = (self.click_skips[0](stride8), self.click_skips[1](stride4))
+        deep = self.psp4(torch.cat([features.deep, deep_clicks], dim=1))
+        pyramid = self.Coarse_net.fuse(
+            deep, features.stride16, features.stride8, features.stride4, click_skips=skips
+        )
+        a, b, c, d = self.Coarse_net(pyramid)
+        return a, b, c, d, self.Fine_net(pyramid)
+
+    def forward(self, x: Tensor, clicks: Tensor) -> Logits:
+        """``decode(encode(x), clicks)``."""
+        return self.decode(self.encode(x), clicks)
