@@ -1,0 +1,211 @@
+"""The way between the image frame and the network frame, and back.
+
+Image frame: floats, origin at the top-left corner of the first pixel, so that pixel i covers
+[i, i + 1): what CVAT sends. Network frame: the same convention on the square that the network
+sees, ``CropRule.frame`` pixels wide. The official IOG code works on inclusive pixel indices; a box
+here becomes the smallest such pixel box that covers it, and from there every number is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BoxXYXY = tuple[float, float, float, float]
+PointXY = tuple[float, float]
+SizeHW = tuple[int, int]
+Region = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in whole pixels, x1 and y1 exclusive."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a model wants its input cropped and its guidance drawn; it belongs to the weights.
+
+    The defaults are those of the published IOG weights (IOG, sections 3.2 and 4.1).
+    """
+
+    frame: int = 512
+    """Width and height of the network frame, in pixels."""
+    margin_px: float = 30.0
+    """Context kept on each side of the box, in image pixels; the least, if there is a ratio."""
+    margin_ratio: float = 0.0
+    """Context on each side as a share of the box's longer side."""
+    corner_offset: int = 10
+    """How far outside the box the four outside points lie, in network pixels."""
+    fwhm: float = 10.0
+    """Width of a guidance peak at half its height, in network pixels."""
+    antialias: bool = False
+    """Average when shrinking (the published weights were trained on plain bilinear sampling)."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One box's window into the image, and the exact way back.
+
+    The window is not clamped to the image: what lies outside is zero, as in training.
+    """
+
+    box: Region
+    left: int
+    top: int
+    width: int
+    height: int
+    rule: CropRule
+
+    @classmethod
+    def around(cls, box: BoxXYXY, rule: CropRule) -> Crop:
+        """The crop for ``box`` (x1, y1, x2, y2), image frame, corners ordered.
+
+        Fractional boxes grow to whole pixels; a box without area covers the pixel it lies in.
+        """
+        x0, y0 = math.floor(box[0]), math.floor(box[1])
+        x1, y1 = max(math.ceil(box[2]), x0 + 1), max(math.ceil(box[3]), y0 + 1)
+        margin = max(rule.margin_px, rule.margin_ratio * max(x1 - x0, y1 - y0))
+        pad = round(margin)
+        return cls(
+            box=(x0, y0, x1, y1),
+            left=x0 - pad,
+            top=y0 - pad,
+            width=x1 - x0 + 2 * pad,
+            height=y1 - y0 + 2 * pad,
+            rule=rule,
+        )
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Network pixels per image pixel, along x and y."""
+        return self.rule.frame / self.width, self.rule.frame / self.height
+
+    def to_network(self, point: PointXY) -> PointXY:
+        """Map a point from the image frame to the network frame, without rounding."""
+        sx, sy = self.scale
+        return (point[0] - self.left) * sx, (point[1] - self.top) * sy
+
+    def to_image(self, point: PointXY) -> PointXY:
+        """Map a point from the network frame to the image frame: the inverse of ``to_network``."""
+        sx, sy = self.scale
+        return point[0] / sx + self.left, point[1] / sy + self.top
+
+    def pixel(self, point: PointXY) -> tuple[int, int]:
+        """The network pixel (column, row) a point of the image frame falls on, clamped."""
+        last = self.rule.frame - 1
+        x, y = (math.floor(v) for v in self.to_network(point))
+        return min(max(x, 0), last), min(max(y, 0), last)
+
+    def contains(self, point: PointXY) -> bool:
+        """Whether a point of the image frame lies inside the window."""
+        x, y = point[0] - self.left, point[1] - self.top
+        return 0 <= x < self.width and 0 <= y < self.height
+
+    def outside_points(self) -> tuple[tuple[int, int], ...]:
+        """The four corners outside the box, network pixels: LT, LB, RT, RB.
+
+        The box's extreme pixels are those whose centre it covers after a bilinear resize; upper
+        coordinates are clamped to the frame's size (one past the last index), as in training.
+        """
+        (x0, x1), (y0, y1) = (
+            _resized_extent(start - origin, end - origin, scale)
+            for start, end, origin, scale in zip(
+                self.box[:2], self.box[2:], (self.left, self.top), self.scale, strict=True
+            )
+        )
+        d, frame = self.rule.corner_offset, self.rule.frame
+        left, top = max(x0 - d, 0), max(y0 - d, 0)
+        right, bottom = min(x1 + d, frame), min(y1 + d, frame)
+        return (left, top), (left, bottom), (right, top), (right, bottom)
+
+    def extract(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Cut the window out of an image and resize it to the network frame.
+
+        Args:
+            image: uint8 [H, W, 3], RGB, or [H, W] (a mask of 0 and 1).
+
+        Returns:
+            float32 [S, S, 3] or [S, S] in the range of the input; zero outside the image.
+        """
+        window = self._window(image)
+        frame = self.rule.frame
+        shrinks = self.width > frame and self.height > frame
+        if self.rule.antialias and shrinks:
+            return cv2.resize(window, (frame, frame), interpolation=cv2.INTER_AREA).astype(
+                np.float32
+            )
+        return cv2.resize(
+            window.astype(np.float32), (frame, frame), interpolation=cv2.INTER_LINEAR
+        ).astype(np.float32, copy=False)
+
+    def _window(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = image.shape[:2]
+        x0, y0, x1, y1 = self.visible((height, width))
+        if x0 >= x1 or y0 >= y1:
+            return np.zeros((self.height, self.width, *image.shape[2:]), np.uint8)
+        if (x1 - x0, y1 - y0) == (self.width, self.height):
+            return image[y0:y1, x0:x1]
+        window = np.zeros((self.height, self.width, *image.shape[2:]), np.uint8)
+        window[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left] = image[y0:y1, x0:x1]
+        return window
+
+    def visible(self, image_size: SizeHW) -> Region:
+        """The part of the window that lies inside an image of ``image_size`` (H, W)."""
+        height, width = image_size
+        return (
+            max(self.left, 0),
+            max(self.top, 0),
+            min(self.left + self.width, width),
+            min(self.top + self.height, height),
+        )
+
+    def paste_visible(
+        self, probability: NDArray[np.float32], image_size: SizeHW
+    ) -> tuple[NDArray[np.float32], Region]:
+        """Bring a probability map back to image pixels, for the visible part of the window only.
+
+        Args:
+            probability: float32 [S, S], network frame.
+            image_size: (H, W).
+
+        Returns:
+            float32 [h, w] and its place in the image. The bicubic resize may leave 0..1 slightly.
+        """
+        x0, y0, x1, y1 = region = self.visible(image_size)
+        if x0 >= x1 or y0 >= y1:
+            return np.zeros((0, 0), np.float32), (0, 0, 0, 0)
+        full = cv2.resize(
+            probability, (self.width, self.height), interpolation=cv2.INTER_CUBIC
+        ).astype(np.float32, copy=False)
+        return full[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left], region
+
+    def paste(
+        self, probability: NDArray[np.float32], image_size: SizeHW
+    ) -> NDArray[np.float32]:
+        """Bring a probability map back into a whole image: float32 [H, W], 0 outside the window."""
+        canvas = np.zeros(image_size, np.float32)
+        values, (x0, y0, x1, y1) = self.paste_visible(probability, image_size)
+        canvas[y0:y1, x0:x1] = values
+        return canvas
+
+
+def _resized_extent(start: int, end: int, scale: float) -> tuple[int, int]:
+    """First and last pixel over one half of a filled [start, end) after a bilinear resize."""
+    return math.floor(start * scale - 0.5) + 1, math.ceil(end * scale - 0.5) - 1
+
+
+def clamp_box(box: BoxXYXY, image_size: SizeHW) -> BoxXYXY | None:
+    """Clamp a box to an image of (H, W); ``None`` when nothing of it lies inside."""
+    height, width = image_size
+    x1, y1 = max(box[0], 0.0), max(box[1], 0.0)
+    x2, y2 = min(box[2], float(width)), min(box[3], float(height))
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
+def clamp_point(point: PointXY, region: BoxXYXY) -> PointXY:
+    """Move a point into ``region`` (x1, y1, x2, y2), to the centre of its outermost pixels."""
+    return (
+        min(max(point[0], region[0] + 0.5), max(region[2] - 0.5, region[0] + 0.5)),
+        min(max(point[1], region[1] + 0.5), max(region[3] - 0.5, region[1] + 0.5)),
+    )

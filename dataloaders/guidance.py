@@ -1,0 +1,77 @@
+"""Guidance maps: prompts drawn as peaks that the network reads beside the colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+PixelXY = tuple[int, int]
+
+
+def heat_map(points: Iterable[PixelXY], *, frame: int, fwhm: float) -> NDArray[np.float32]:
+    """The highest of one Gaussian peak per point (IOG, section 3.2).
+
+    Args:
+        points: (column, row) in network pixels; they may lie one past the frame.
+        frame: width and height of the map.
+        fwhm: width of a peak at half its height, in pixels.
+
+    Returns:
+        float32 [frame, frame] in 0..1; zeros when there is no point.
+    """
+    out = np.zeros((frame, frame), np.float64)
+    grid = np.arange(frame, dtype=np.float64)
+    for x, y in points:
+        row = np.exp(-4.0 * math.log(2.0) * (grid - x) ** 2 / fwhm**2)
+        column = np.exp(-4.0 * math.log(2.0) * (grid - y) ** 2 / fwhm**2)
+        np.maximum(out, np.outer(column, row), out=out)
+    return out.astype(np.float32)
+
+
+def guidance_maps(
+    inside: Iterable[PixelXY], outside: Iterable[PixelXY], *, frame: int, fwhm: float
+) -> NDArray[np.float32]:
+    """Inside and outside maps as the networks take them: float32 [2, frame, frame] in 0..255."""
+    maps = [heat_map(points, frame=frame, fwhm=fwhm) for points in (inside, outside)]
+    return np.stack(maps) * np.float32(255.0)
+
+
+def add_clicks(
+    maps: NDArray[np.float32],
+    inside: Iterable[PixelXY],
+    outside: Iterable[PixelXY],
+    *,
+    fwhm: float,
+) -> NDArray[np.float32]:
+    """Add corrective clicks to first guidance maps, for the click branch.
+
+    Both maps are rounded down to whole grey levels once a click was added, as the published
+    refinement weights were trained; without a click the maps come back as they are.
+
+    Args:
+        maps: float32 [2, frame, frame] in 0..255, from ``guidance_maps``.
+        inside: further positive clicks, (column, row) in network pixels.
+        outside: negative clicks.
+        fwhm: width of a peak at half its height, in pixels.
+    """
+    clicks = (list(inside), list(outside))
+    if not any(clicks):
+        return maps
+    added = guidance_maps(*clicks, frame=maps.shape[-1], fwhm=fwhm)
+    return np.floor(np.maximum(maps, added))
+
+
+def most_interior_point(mask: NDArray[np.bool_]) -> PixelXY | None:
+    """The pixel (column, row) farthest from the outside; the map's edge counts as outside.
+
+    Among equals the first in row order, as in the official code. ``None`` for an empty mask.
+    """
+    if not mask.any():
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(np.argmax(depth)), mask.shape)
+    return int(column), int(row)
