@@ -1,0 +1,56 @@
+# make            what there is
+# make run        serve on http://127.0.0.1:8080   (PORT=9000 MODEL=iog-lite)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+HOST ?= 127.0.0.1
+PORT ?= 8080
+MODEL ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# One stamp for each requirements file: `make run` needs only the first.
+SERVING := $(VENV)/.serving
+DEVELOPMENT := $(VENV)/.development
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(SERVING) ## set up .venv with what serving needs
+
+run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
+	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
+
+test: $(DEVELOPMENT) ## every test, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: $(DEVELOPMENT) ## ruff (lint and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+format: $(DEVELOPMENT) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv and the caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info build
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Use make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(SERVING): requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) (once; some minutes the first time) ..."
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt $(SERVING)
+	$(PIP) -r requirements-dev.txt
+	@touch $@
