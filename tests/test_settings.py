@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors import SettingsError
+from settings import Settings, default_weights_dir
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    settings = Settings.from_env({})
+
+    assert settings == Settings()
+    assert settings.model == "iog-lite"
+    assert settings.weights_dir == Path.home() / ".cache" / "iog"
+    assert settings.weights_sha256 is None
+    assert (settings.engine, settings.precision, settings.device) == ("auto", "fp32", "auto")
+    assert settings.threads is None
+    assert settings.threshold is None
+    assert settings.max_pixels == 178_000_000
+    assert settings.output == ("mask",)
+    assert settings.cache_mb == 256
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    settings = Settings.from_env(
+        {
+            "IOG_MODEL": "iog-pascal-sbd",
+            "IOG_WEIGHTS_DIR": str(tmp_path),
+            "IOG_WEIGHTS_SHA256": "AB" * 32,
+            "IOG_ENGINE": "torch",
+            "IOG_PRECISION": "bf16",
+            "IOG_DEVICE": "cpu",
+            "IOG_THREADS": "3",
+            "IOG_THRESHOLD": "0.25",
+            "IOG_MAX_PIXELS": "1000",
+            "IOG_OUTPUT": "shapes, polygon",
+            "IOG_CACHE_MB": "0",
+        }
+    )
+
+    assert settings == Settings(
+        model="iog-pascal-sbd",
+        weights_dir=tmp_path,
+        weights_sha256="ab" * 32,
+        engine="torch",
+        precision="bf16",
+        device="cpu",
+        threads=3,
+        threshold=0.25,
+        max_pixels=1000,
+        output=("shapes", "polygon"),
+        cache_mb=0,
+    )
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IOG_THREADS", "5")
+
+    assert Settings.from_env().threads == 5
+
+
+NAMES = (
+    "IOG_MODEL",
+    "IOG_WEIGHTS_DIR",
+    "IOG_WEIGHTS_SHA256",
+    "IOG_ENGINE",
+    "IOG_PRECISION",
+    "IOG_DEVICE",
+    "IOG_THREADS",
+    "IOG_THRESHOLD",
+    "IOG_MAX_PIXELS",
+    "IOG_OUTPUT",
+    "IOG_CACHE_MB",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
+    assert Settings.from_env({name: value}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("IOG_ENGINE", "tensorrt", "auto, torch"),
+        ("IOG_PRECISION", "fp64", "fp32, bf16"),
+        ("IOG_DEVICE", "tpu", "auto, cpu, cuda"),
+        ("IOG_OUTPUT", "mask,contour", "mask, shapes, polygon, rle, png"),
+        ("IOG_OUTPUT", ",", "mask, shapes, polygon, rle, png"),
+        ("IOG_THREADS", "0", "a whole number from 1 to 1024"),
+        ("IOG_THREADS", "two", "a whole number from 1 to 1024"),
+        ("IOG_THREADS", "1.5", "a whole number from 1 to 1024"),
+        ("IOG_THRESHOLD", "1.01", "a number from 0 to 1"),
+        ("IOG_THRESHOLD", "-0.1", "a number from 0 to 1"),
+        ("IOG_THRESHOLD", "nan", "a number from 0 to 1"),
+        ("IOG_THRESHOLD", "half", "a number from 0 to 1"),
+        ("IOG_MAX_PIXELS", "0", "a whole number from 1 to 2147483647"),
+        ("IOG_CACHE_MB", "-1", "a whole number from 0 to 1048576"),
+        ("IOG_WEIGHTS_SHA256", "abc", "64 hexadecimal digits"),
+        ("IOG_WEIGHTS_SHA256", "g" * 64, "64 hexadecimal digits"),
+    ],
+)
+def test_an_unusable_value_is_named_with_what_is_allowed(
+    name: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({name: value})
+
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{name} is {value!r}; it must be ")
+    assert expected in sentence
+    assert sentence.count("\n") == 0
+
+
+def test_choices_are_read_in_any_case_and_repeats_count_once() -> None:
+    settings = Settings.from_env({"IOG_DEVICE": "CPU", "IOG_OUTPUT": "RLE,mask,rle"})
+
+    assert settings.device == "cpu"
+    assert settings.output == ("rle", "mask")
+
+
+def test_a_tilde_in_the_weights_folder_means_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+
+    assert Settings.from_env({"IOG_WEIGHTS_DIR": "~/w"}).weights_dir == Path("/somewhere/w")
+
+
+def _no_home(*_: object) -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_user_without_a_home_folder_gets_a_temporary_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Path, "home", _no_home)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+
+    assert default_weights_dir() == tmp_path / "iog"
+
+
+def test_a_tilde_without_a_home_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "expanduser", _no_home)
+
+    with pytest.raises(SettingsError, match="IOG_WEIGHTS_DIR is '~/w'; it must be a path without"):
+        Settings.from_env({"IOG_WEIGHTS_DIR": "~/w"})
+
+
+@given(name=st.sampled_from(NAMES), value=st.text(max_size=80))
+def test_any_text_either_works_or_is_a_settings_error(name: str, value: str) -> None:
+    with contextlib.suppress(SettingsError):
+        assert Settings.from_env({name: value}).max_pixels >= 1
