@@ -52,8 +52,8 @@ class Settings:
         precision: ``IOG_PRECISION``, the arithmetic it runs in.
         device: ``IOG_DEVICE``, where it runs; ``auto`` takes a GPU when there is one.
         threads: ``IOG_THREADS``, CPU threads of one worker; None leaves it to the engine.
-        threshold: ``IOG_THRESHOLD``, probability in 0..1 from which a pixel is foreground; None
-            takes the one that belongs to the weights. A request may name its own.
+        threshold: ``IOG_THRESHOLD``, the probability above 0 and below 1 from which a pixel is
+            foreground; None takes the one of the weights. A request may name its own.
         max_pixels: ``IOG_MAX_PIXELS``, width times height an image may have.
         output: ``IOG_OUTPUT``, what an answer holds when the request does not say.
         cache_mb: ``IOG_CACHE_MB``, mebibytes a worker may keep from one click to the next; 0
@@ -88,7 +88,7 @@ class Settings:
             precision=env.choice("IOG_PRECISION", get_args(Precision), cls.precision),
             device=env.choice("IOG_DEVICE", get_args(Device), cls.device),
             threads=env.number("IOG_THREADS", int, cls.threads, low=1, high=1024),
-            threshold=env.number("IOG_THRESHOLD", float, cls.threshold, low=0, high=1),
+            threshold=env.probability("IOG_THRESHOLD", cls.threshold),
             max_pixels=env.number("IOG_MAX_PIXELS", int, cls.max_pixels, low=1, high=2**31 - 1),
             output=env.names("IOG_OUTPUT", OUTPUTS, cls.output),
             cache_mb=env.number("IOG_CACHE_MB", int, cls.cache_mb, low=0, high=2**20),
@@ -155,6 +155,13 @@ class _Environment:
         if not low <= number <= high:  # NaN ends here too
             raise problem
         return number
+
+    def probability(self, name: str, default: float | None) -> float | None:
+        value = self.number(name, float, default, low=0, high=1)
+        # At 0 every pixel would be foreground and at 1 none: a request may not say so either.
+        if value in (0, 1):
+            raise _unusable(name, self._environ[name], "a number above 0 and below 1")
+        return value
 
     def sha256(self, name: str) -> str | None:
         value = self.text(name)

@@ -7,27 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import contract
+import settings
 from errors import SettingsError
 from settings import Settings, default_weights_dir
 
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
-    settings = Settings.from_env({})
+    read = Settings.from_env({})
 
-    assert settings == Settings()
-    assert settings.model == "iog-lite"
-    assert settings.weights_dir == Path.home() / ".cache" / "iog"
-    assert settings.weights_sha256 is None
-    assert (settings.engine, settings.precision, settings.device) == ("auto", "fp32", "auto")
-    assert settings.threads is None
-    assert settings.threshold is None
-    assert settings.max_pixels == 178_000_000
-    assert settings.output == ("mask",)
-    assert settings.cache_mb == 256
+    assert read == Settings()
+    assert read.model == "iog-lite"
+    assert read.weights_dir == Path.home() / ".cache" / "iog"
+    assert read.weights_sha256 is None
+    assert (read.engine, read.precision, read.device) == ("auto", "fp32", "auto")
+    assert read.threads is None
+    assert read.threshold is None
+    assert read.max_pixels == 178_000_000
+    assert read.output == ("mask",)
+    assert read.cache_mb == 256
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
-    settings = Settings.from_env(
+    read = Settings.from_env(
         {
             "IOG_MODEL": "iog-pascal-sbd",
             "IOG_WEIGHTS_DIR": str(tmp_path),
@@ -43,7 +45,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         }
     )
 
-    assert settings == Settings(
+    assert read == Settings(
         model="iog-pascal-sbd",
         weights_dir=tmp_path,
         weights_sha256="ab" * 32,
@@ -98,6 +100,8 @@ def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
         ("IOG_THREADS", "1.5", "a whole number from 1 to 1024"),
         ("IOG_THRESHOLD", "1.01", "a number from 0 to 1"),
         ("IOG_THRESHOLD", "-0.1", "a number from 0 to 1"),
+        ("IOG_THRESHOLD", "0", "a number above 0 and below 1"),
+        ("IOG_THRESHOLD", "1.0", "a number above 0 and below 1"),
         ("IOG_THRESHOLD", "nan", "a number from 0 to 1"),
         ("IOG_THRESHOLD", "half", "a number from 0 to 1"),
         ("IOG_MAX_PIXELS", "0", "a whole number from 1 to 2147483647"),
@@ -119,10 +123,10 @@ def test_an_unusable_value_is_named_with_what_is_allowed(
 
 
 def test_choices_are_read_in_any_case_and_repeats_count_once() -> None:
-    settings = Settings.from_env({"IOG_DEVICE": "CPU", "IOG_OUTPUT": "RLE,mask,rle"})
+    read = Settings.from_env({"IOG_DEVICE": "CPU", "IOG_OUTPUT": "RLE,mask,rle"})
 
-    assert settings.device == "cpu"
-    assert settings.output == ("rle", "mask")
+    assert read.device == "cpu"
+    assert read.output == ("rle", "mask")
 
 
 def test_a_tilde_in_the_weights_folder_means_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +159,7 @@ def test_a_tilde_without_a_home_folder_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_any_text_either_works_or_is_a_settings_error(name: str, value: str) -> None:
     with contextlib.suppress(SettingsError):
         assert Settings.from_env({name: value}).max_pixels >= 1
+
+
+def test_settings_and_contract_know_the_same_outputs() -> None:
+    assert settings.OUTPUTS == contract.OUTPUTS
