@@ -38,12 +38,12 @@ Code = Literal[
     "not_an_object",
     "missing_field",
     "invalid_type",
-    "invalid_value",
     "invalid_number",
     "invalid_point",
     "invalid_box",
     "invalid_threshold",
     "invalid_base64",
+    "empty_image",
     "unknown_output",
     # 413
     "too_many_pixels",

@@ -1,0 +1,135 @@
+"""The raw text of a request into Python values: JSON and base64.
+
+What a value means is for `contract.py` to say; this module only reads, and names the spot where
+reading failed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from typing import Any
+
+from errors import MalformedRequest
+
+__all__ = ["HINT_IMAGE", "json_object", "read_base64", "show"]
+
+HINT_BODY = 'Send a JSON object such as {"image": "<base64>", "obj_bbox": [[x1, y1], [x2, y2]]}.'
+HINT_IMAGE = "Send the bytes of the image file as a base64 string, not its path, address or pixels."
+SHOWN_CHARACTERS = 60
+
+_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+
+
+def json_object(body: object) -> dict[str, Any]:
+    """The body as a dict, whatever form the runtime handed over.
+
+    Args:
+        body: a dict as it is; JSON text as UTF-8 bytes or str, with or without byte order mark.
+
+    Raises:
+        MalformedRequest: empty, not UTF-8, not JSON, or JSON of another kind than an object.
+    """
+    if isinstance(body, bytes | bytearray | memoryview):
+        try:
+            body = bytes(body).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedRequest(
+                "invalid_encoding",
+                f"The body is not UTF-8 text (at byte {error.start}).",
+                hint=HINT_BODY,
+            ) from None
+    if isinstance(body, str):
+        # Windows editors begin a file with a byte order mark, which json.loads refuses.
+        body = _parse_json(body.removeprefix("\ufeff"))
+    elif body is None:
+        raise MalformedRequest("empty_body", "The body is empty.", hint=HINT_BODY)
+    if not isinstance(body, dict):
+        raise MalformedRequest(
+            "not_an_object", f"The body is {show(body)}, not a JSON object.", hint=HINT_BODY
+        )
+    return body
+
+
+def _parse_json(text: str) -> object:
+    if not text.strip():
+        raise MalformedRequest("empty_body", "The body is empty.", hint=HINT_BODY)
+    try:
+        # The standard parser, like Nuclio's: both ways a body can arrive accept the same text.
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"{error.msg} (line {error.lineno}, column {error.colno})"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError:  # Python refuses to convert integers of thousands of digits
+        problem = "it holds a number with too many digits"
+    raise MalformedRequest("invalid_json", f"The body is not JSON: {problem}.", hint=HINT_BODY)
+
+
+def read_base64(text: str) -> tuple[bytes, str]:
+    """The bytes behind the base64 text under `image`, and a digest of that text.
+
+    Beyond standard base64 it takes what browsers and shells produce: a data-URL prefix, line
+    breaks, the URL-safe alphabet, missing padding. The digest is of the standard form (32
+    hexadecimal digits of BLAKE2b), so that it names the bytes however they were wrapped.
+
+    Raises:
+        MalformedRequest: not base64, or nothing in it.
+    """
+    try:
+        packed = text.encode("ascii")
+        data = binascii.a2b_base64(packed, strict_mode=True)
+    except ValueError:  # not ASCII, or not strictly base64
+        packed = _tidy(text)
+        data = binascii.a2b_base64(packed, strict_mode=True)
+    if not data:
+        raise MalformedRequest("empty_image", "`image` is empty.", field="image", hint=HINT_IMAGE)
+    return data, hashlib.blake2b(packed, digest_size=16).hexdigest()
+
+
+def _tidy(text: str) -> bytes:
+    """Standard base64 of the text, or the error that says where it is none."""
+    prefix, comma, payload = text.partition(",")
+    if comma and prefix.lstrip().lower().startswith("data:"):
+        if not prefix.rstrip().lower().endswith(";base64"):
+            raise _bad_base64(f"it is a data URL without base64, {show(prefix)}")
+        text = payload
+    text = "".join(text.split()).translate(_TO_STANDARD_ALPHABET).rstrip("=")
+    stranger = _NOT_BASE64.search(text)
+    if stranger:
+        raise _bad_base64(f"{show(stranger.group())} at character {stranger.start()}")
+    if len(text) % 4 == 1:
+        raise _bad_base64(f"cut off after {len(text)} characters")
+    return (text + "=" * (-len(text) % 4)).encode("ascii")
+
+
+def _bad_base64(problem: str) -> MalformedRequest:
+    return MalformedRequest(
+        "invalid_base64", f"`image` is not base64: {problem}.", field="image", hint=HINT_IMAGE
+    )
+
+
+def show(value: object) -> str:
+    """A value as it may appear in a message: short, printable, containers only by their kind."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            cut = value[:SHOWN_CHARACTERS]
+            return repr(cut) + ("..." if len(value) > len(cut) else "")
+        case float():
+            return repr(value)
+        case int():
+            # Python refuses to print integers of more than 4300 digits.
+            return str(value) if abs(value) < 10**15 else "an integer of more than 15 digits"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return f"of type {type(value).__name__}"
