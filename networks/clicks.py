@@ -28,6 +28,13 @@ class ClickEncoder(nn.Sequential):
 
     def stages(self, clicks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the features at strides 16, 8 and 4: [N, outputs | widths[2] | widths[1], ...]."""
-        stride4 = self[:6](clicks)
-        stride8 = self[6:9](stride4)
-        return self[9:](stride8), stride8, stride4
+        layers = list(self)
+        stride4 = _run(layers[:6], clicks)
+        stride8 = _run(layers[6:9], stride4)
+        return _run(layers[9:], stride8), stride8, stride4
+
+
+def _run(layers: list[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x

@@ -1,0 +1,1 @@
+"""Scores of masks, and what an annotator's clicks gain."""

@@ -1,0 +1,104 @@
+"""Engines: one interface to run a network, whatever runs it.
+
+An engine takes and returns NumPy arrays in the network frame. It encodes a crop once and decodes
+it for every set of clicks; a network without a click branch does all its work while encoding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from networks.blocks import resize
+from networks.refinementnetwork import RefinementNetwork
+
+
+class Engine(Protocol):
+    """Runs one network."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether corrective clicks go to ``decode``; otherwise they belong into ``encode``."""
+
+    def encode(self, x: NDArray[np.float32]) -> Any:
+        """Encode float32 [5, S, S] (R, G, B, inside map, outside map, 0..255)."""
+
+    def decode(self, encoded: Any, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability float32 [S, S], 0..1, for clicks float32 [2, S, S], 0..255."""
+
+    def nbytes(self, encoded: Any) -> int:
+        """Memory that an encoded crop takes."""
+
+
+class TorchEngine:
+    """The reference engine: eager torch, channels last, on CPU or CUDA.
+
+    Args:
+        network: in eval mode, on ``device``.
+        device: where inputs go.
+        precision: ``fp32``, or ``bf16`` for autocast.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, device: str = "cpu", precision: str = "fp32"
+    ) -> None:
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = torch.device(device)
+        self._autocast = precision == "bf16"
+
+    @property
+    def refines(self) -> bool:
+        """True for the networks with a click branch."""
+        return isinstance(self._network, RefinementNetwork)
+
+    def encode(self, x: NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+        """Encode float32 [5, S, S]: the backbone's features, or the finished logits."""
+        with self._context():
+            batch = self._tensor(x)
+            if isinstance(self._network, RefinementNetwork):
+                return self._network.encode(batch)
+            return (self._network(batch)[-1],)
+
+    def decode(
+        self, encoded: tuple[torch.Tensor, ...], clicks: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Probability float32 [S, S]; see ``Engine``."""
+        with self._context():
+            if isinstance(self._network, RefinementNetwork):
+                logits = self._network.decode(encoded, self._tensor(clicks))[-1]  # type: ignore[arg-type]
+            else:
+                logits = encoded[0]
+            size = (clicks.shape[-2], clicks.shape[-1])
+            probability = torch.sigmoid(resize(logits.float(), size))
+        return probability[0, 0].cpu().numpy()  # type: ignore[no-any-return]
+
+    def nbytes(self, encoded: tuple[torch.Tensor, ...]) -> int:
+        """Memory that an encoded crop takes."""
+        return sum(t.numel() * t.element_size() for t in encoded)
+
+    def _tensor(self, array: NDArray[np.float32]) -> torch.Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)
+        return batch.contiguous(memory_format=torch.channels_last)
+
+    def _context(self) -> _Inference:
+        return _Inference(self._device.type, autocast=self._autocast)
+
+
+class _Inference:
+    """Inference mode, with bf16 autocast when asked for."""
+
+    def __init__(self, device_type: str, *, autocast: bool) -> None:
+        self._inference = torch.inference_mode()
+        self._autocast = torch.autocast(device_type, torch.bfloat16, enabled=autocast)
+
+    def __enter__(self) -> None:
+        self._inference.__enter__()
+        self._autocast.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._autocast.__exit__(*error)
+        self._inference.__exit__(*error)

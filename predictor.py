@@ -1,0 +1,116 @@
+"""From one box and its clicks to a probability map: crop, guidance, network.
+
+This is the whole of IOG's interaction, free of requests, files and settings; serving, evaluation
+and training's validation all go through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caching import ByteCache
+from dataloaders.geometry import BoxXYXY, Crop, CropRule, PointXY
+from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
+from networks.engines import Engine
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an annotator says about one object, image frame."""
+
+    box: BoxXYXY
+    pos_points: tuple[PointXY, ...] = ()
+    neg_points: tuple[PointXY, ...] = ()
+
+
+@dataclass(frozen=True)
+class ObjectProbability:
+    """A prediction in the network frame, with the way back to the image."""
+
+    probability: NDArray[np.float32]  # [S, S], 0..1
+    crop: Crop
+
+
+class Predictor:
+    """Predicts one object at a time.
+
+    Args:
+        engine: runs the network.
+        rule: how the network's weights want their input.
+        threshold: probability above which a pixel is object, for the two-pass box prediction.
+        cache: keeps encoded crops, for the next click on the same box.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rule: CropRule,
+        *,
+        threshold: float,
+        cache: ByteCache[Any] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._rule = rule
+        self._threshold = threshold
+        self._cache = ByteCache[Any](0) if cache is None else cache
+
+    def predict(
+        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
+    ) -> ObjectProbability:
+        """Predict the object in the box.
+
+        The first positive click is the inside point. Without one it is the box's centre, and then,
+        where that differs, the most interior pixel of the mask so found.
+
+        Args:
+            image: uint8 [H, W, 3], RGB.
+            prompt: the box and all clicks; clicks outside the crop are clamped to its edge.
+            image_key: identifies the image's content for the cache; ``None`` bypasses it.
+        """
+        crop = Crop.around(prompt.box, self._rule)
+        inside = [crop.pixel(p) for p in prompt.pos_points]
+        outside = [crop.pixel(p) for p in prompt.neg_points]
+        if inside:
+            return ObjectProbability(self._run(image, crop, inside, outside, image_key), crop)
+        x1, y1, x2, y2 = crop.box
+        centre = crop.pixel(((x1 + x2) / 2, (y1 + y2) / 2))
+        probability = self._run(image, crop, [centre], outside, image_key)
+        interior = most_interior_point(probability > self._threshold)
+        if interior is not None and interior != centre:
+            probability = self._run(image, crop, [interior], outside, image_key)
+        return ObjectProbability(probability, crop)
+
+    def _run(
+        self,
+        image: NDArray[np.uint8],
+        crop: Crop,
+        inside: Sequence[PixelXY],
+        outside: Sequence[PixelXY],
+        image_key: Hashable,
+    ) -> NDArray[np.float32]:
+        """One pass: network-frame clicks in, probability [S, S] out."""
+        rule = self._rule
+        corners = crop.outside_points()
+        if self._engine.refines:
+            first, later = inside[:1], (inside[1:], outside)
+            key = (image_key, crop, tuple(first))
+            maps = guidance_maps(first, corners, frame=rule.frame, fwhm=rule.fwhm)
+            clicks = add_clicks(maps, *later, fwhm=rule.fwhm)
+        else:
+            key = (image_key, crop, (*inside, *outside))
+            maps = guidance_maps(
+                inside, (*corners, *outside), frame=rule.frame, fwhm=rule.fwhm
+            )
+            clicks = maps
+        encoded = None if image_key is None else self._cache.get(key)
+        if encoded is None:
+            photo = crop.extract(image).transpose(2, 0, 1)
+            encoded = self._engine.encode(np.concatenate([photo, maps]))
+            if image_key is not None:
+                self._cache.put(key, encoded, self._engine.nbytes(encoded))
+        return self._engine.decode(encoded, clicks)

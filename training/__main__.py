@@ -1,0 +1,43 @@
+"""Train the bundled model.
+
+    python -m training training/configs/iog-lite.toml --data train_400.tar \\
+        --initial mobilenet_v1_imagenet.npz --out runs/iog-lite
+
+The same command goes on with a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dataloaders.instance_masks import DatasetError
+from training.config import ConfigError, TrainingConfig
+
+
+def main() -> int:
+    """Parse the command line and train; a wrong setting or data set is one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a network.")
+    parser.add_argument("config", type=Path, help="settings, see training/configs/")
+    parser.add_argument("--data", type=Path, required=True, help="folder or tar with instance masks")
+    parser.add_argument("--initial", type=Path, help="ImageNet weights of the backbone (.npz)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--steps", type=int, help="overrides the settings' number of steps")
+    arguments = parser.parse_args()
+    from training.loop import train
+
+    try:
+        config = TrainingConfig.from_toml(arguments.config, steps=arguments.steps)
+        path = train(
+            config, data=arguments.data, initial=arguments.initial, out=arguments.out
+        )
+    except (ConfigError, DatasetError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The settings of a training run: a frozen dataclass, a TOML file and flags say the same."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dataloaders.geometry import CropRule
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or has the wrong type."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything a run depends on, besides its data. Defaults are for ``iog-lite``."""
+
+    architecture: str = "iog-lite"
+    crop: CropRule = field(default_factory=CropRule)
+    threshold: float = 0.5
+
+    steps: int = 1500
+    """Optimiser steps of the whole run; the learning rate falls to zero over them."""
+    batch: int = 16
+    warm_up: int = 100
+    """Steps over which the learning rate rises at the start."""
+    lr_backbone: float = 4e-4
+    lr_decoder: float = 1.5e-3
+    weight_decay: float = 1e-4
+    gradient_clip: float = 5.0
+    ema: float = 0.998
+    side_weight: float = 0.3
+    """Weight of each coarse prediction's loss; the fine prediction has 1."""
+    small_frame: int = 192
+    """Network frame of the first part of the run, where a step costs half."""
+    small_share: float = 0.5
+    """How much of the run uses ``small_frame``."""
+
+    box_jitter: float = 0.03
+    """Standard error of each box side, as a share of the box."""
+    centre_share: float = 0.1
+    """Share of samples whose click is the box centre, as when an annotator draws a box only."""
+    click_share: float = 0.5
+    """Share of batches that also learn from corrective clicks."""
+    max_clicks: int = 3
+    min_area: int = 64
+    """Objects of fewer image pixels are left out."""
+    set_weights: dict[str, float] = field(default_factory=dict)
+    """How often a subset's objects are drawn, relative to 1."""
+
+    seed: int = 1
+    checkpoint_every: int = 50
+    validate_every: int = 500
+    threads: int = 0
+    """CPU threads; 0 takes what torch finds."""
+
+    @classmethod
+    def from_toml(cls, path: Path, **overrides: Any) -> TrainingConfig:
+        """Read a file whose keys are this class's fields, ``crop`` being a table.
+
+        Raises:
+            ConfigError: a key is unknown; the message names it and those that exist.
+        """
+        values = tomllib.loads(path.read_text())
+        values.update({key: value for key, value in overrides.items() if value is not None})
+        if "crop" in values:
+            values["crop"] = _build(CropRule, values["crop"], where="crop.")
+        config = _build(cls, values, where="")
+        assert isinstance(config, cls)
+        return config
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for checkpoints."""
+        return asdict(self)
+
+    def frame_at(self, step: int) -> CropRule:
+        """The crop rule in force at ``step``: the small frame first, then the real one."""
+        if step >= self.steps * self.small_share:
+            return self.crop
+        scale = self.small_frame / self.crop.frame
+        return replace(
+            self.crop,
+            frame=self.small_frame,
+            fwhm=self.crop.fwhm * scale,
+            corner_offset=round(self.crop.corner_offset * scale),
+        )
+
+
+def _build(cls: type[Any], values: dict[str, Any], *, where: str) -> Any:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(
+            f"unknown setting {where}{unknown[0]}; known: {', '.join(sorted(known))}"
+        )
+    return cls(**values)

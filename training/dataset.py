@@ -1,0 +1,96 @@
+"""Training samples: objects cropped, prompted and augmented, numbered so that a run can resume."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dataloaders.annotator import inside_point
+from dataloaders.augmentation import jitter_box, photometric
+from dataloaders.geometry import Crop, CropRule
+from dataloaders.guidance import guidance_maps, most_interior_point
+from dataloaders.instance_masks import InstanceMasks
+from dataloaders.samples import Sample
+from training.config import TrainingConfig
+
+
+class Example(NamedTuple):
+    """One training example in the network frame."""
+
+    x: Tensor  # float32 [5, S, S]: R, G, B, inside map, outside map, 0..255
+    label: Tensor  # float32 [1, S, S], 0 or 1
+    valid: Tensor  # float32 [1, S, S], 0 where the truth is void
+
+
+class TrainingSamples(Dataset[Example]):
+    """An endless list: example ``n`` depends on the settings and ``n`` alone.
+
+    So the run's order of examples is fixed by its seed, and resuming after step k simply goes on
+    at example ``k * batch``, whatever the number of loading processes.
+    """
+
+    def __init__(self, objects: InstanceMasks, config: TrainingConfig) -> None:
+        self._objects = objects
+        self._config = config
+        weights = np.array(
+            [config.set_weights.get(objects.subset(i), 1.0) for i in range(len(objects))]
+        )
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def __len__(self) -> int:
+        return self._config.steps * self._config.batch
+
+    def __getitem__(self, number: int) -> Example:
+        rng = np.random.default_rng((self._config.seed, number))
+        rule = self._config.frame_at(number // self._config.batch)
+        while True:
+            index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+            sample = self._objects[min(index, len(self._objects) - 1)]
+            if sample.mask.sum() < self._config.min_area:
+                continue
+            example = make_example(sample, rule, self._config, rng)
+            if example is not None:
+                return example
+
+
+def make_example(
+    sample: Sample, rule: CropRule, config: TrainingConfig, rng: np.random.Generator
+) -> Example | None:
+    """Crop, prompt and augment one object; ``None`` when it vanishes at network size."""
+    crop = Crop.around(jitter_box(sample.tight_box(), rng, share=config.box_jitter), rule)
+    inside = crop.extract(np.ones(sample.mask.shape, np.uint8))  # what lies outside stays zero
+    photo = photometric(crop.extract(sample.image), rng) * inside[..., None]
+    label = crop.extract(sample.mask.astype(np.uint8)) > 0.5
+    void = crop.extract(sample.void.astype(np.uint8)) > 0.5
+    corners = crop.outside_points()
+    click = _first_click(label, config, rng)
+    if click is None:
+        return None
+    maps = guidance_maps([click], corners, frame=rule.frame, fwhm=rule.fwhm)
+    x = np.concatenate([photo.transpose(2, 0, 1), maps])
+    if rng.random() < 0.5:
+        x, label, void = x[:, :, ::-1], label[:, ::-1], void[:, ::-1]
+    return Example(
+        torch.from_numpy(np.ascontiguousarray(x)),
+        torch.from_numpy(label[None].astype(np.float32)),
+        torch.from_numpy((~void)[None].astype(np.float32)),
+    )
+
+
+def _first_click(
+    label: NDArray[np.bool_], config: TrainingConfig, rng: np.random.Generator
+) -> tuple[int, int] | None:
+    if not label.any():
+        return None
+    draw = rng.random()
+    if draw < config.centre_share:
+        rows, columns = np.nonzero(label)
+        return int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2
+    if draw < 0.5:
+        return most_interior_point(label)
+    return inside_point(label, rng)
