@@ -1,0 +1,173 @@
+"""Fetch published weights into the weights folder, once and completely.
+
+A file is downloaded next to its place, checked, and only then moved there in one step. A lock
+keeps two processes from fetching the same file; a download that was cut off goes on where it
+stopped. Nothing in here is called while a request is answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from filelock import FileLock, Timeout
+
+from errors import WeightsError
+from networks.checkpoints import inspect
+from networks.weightfiles import publish
+from networks.weights import TABLE, WeightsRow, locate, resolve
+
+__all__ = ["Progress", "fetch"]
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes so far and the bytes in all, if the server says how many."""
+
+_LOG: Final = logging.getLogger(__name__)
+_RETRIES: Final = 5
+_TIMEOUT_S: Final = (10.0, 60.0)  # to connect, and between two pieces of the body
+
+
+def fetch(
+    name: str,
+    *,
+    weights_dir: Path,
+    source: str | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Get a model of the table into the weights folder, unless it is there already.
+
+    Args:
+        name: a row of the table.
+        weights_dir: the folder to put the file into; made when missing.
+        source: a file, or a file, http or https address, to use in place of the published one.
+        sha256: refuse any file but the one with this hash (``IOG_WEIGHTS_SHA256``).
+        progress: told how far the download is.
+
+    Returns:
+        Where the file lies.
+
+    Raises:
+        WeightsError: the name is unknown, the file cannot be had, or it is not what it has to be:
+            complete, of the row's network, and of the hash that is binding.
+    """
+    row = TABLE.get(name)
+    if row is None:
+        raise WeightsError(f"There are no weights {name!r} to fetch; known are {', '.join(TABLE)}.")
+    if source is None and not row.published:
+        return resolve(name, weights_dir=weights_dir)[1]
+    target = weights_dir / row.filename
+    try:
+        with _lock(weights_dir / ".fetch" / f"{row.name}.lock"):
+            present = locate(name, weights_dir=weights_dir)
+            if present is not None and _keep(present, row, replaceable=target, sha256=sha256):
+                return present
+            _fetch(row, target, source=source or row.source, sha256=sha256, progress=progress)
+    except OSError as error:
+        raise WeightsError(f"{row.filename} cannot be stored in {weights_dir}: {error}.") from error
+    return target
+
+
+def _keep(present: Path, row: WeightsRow, *, replaceable: Path, sha256: str | None) -> bool:
+    """Whether the file that is there already is good; if it is not, it may be in our place."""
+    try:
+        inspect(present, row=row, sha256=sha256)
+    except WeightsError as error:
+        if present != replaceable:  # beside the code it would hide whatever is fetched
+            raise
+        _LOG.warning("Fetching %s anew: %s", row.name, error)
+        return False
+    return True
+
+
+def _fetch(
+    row: WeightsRow, target: Path, *, source: str, sha256: str | None, progress: Progress | None
+) -> None:
+    # One folder for each source: a half download must not be continued from another file.
+    folder = target.parent / ".fetch" / hashlib.sha256(source.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    staged = folder / row.filename
+    scheme = urlsplit(source).scheme if "://" in source else ""
+    if scheme in ("http", "https"):
+        _download(source, staged, row=row, progress=progress)
+    elif scheme in ("", "file"):
+        path = url2pathname(urlsplit(source).path) if scheme else os.path.expanduser(source)
+        if not os.path.isfile(path):
+            raise WeightsError(f"There is no file {path} to take {row.name} from.")
+        shutil.copyfile(path, staged)
+    else:
+        raise WeightsError(f"{source} is neither a file nor a file, http or https address.")
+    try:
+        inspect(staged, row=row, sha256=sha256)
+    except WeightsError as error:
+        shutil.rmtree(folder)
+        raise WeightsError(f"What {source} gave was thrown away: {error}") from error
+    publish(staged, target)
+    shutil.rmtree(folder)
+
+
+def _download(url: str, staged: Path, *, row: WeightsRow, progress: Progress | None) -> None:
+    """Let gdown write ``staged``; what an earlier attempt left beside it is continued."""
+    # Imported here: serving never downloads.
+    import gdown
+    import requests
+
+    while True:
+        left = _partial_sizes(staged)
+        try:
+            gdown.download(
+                url=url,
+                output=str(staged),
+                quiet=True,
+                use_cookies=False,
+                resume=True,
+                progress=progress,
+                timeout=_TIMEOUT_S,
+                retries=_RETRIES,
+            )
+            return
+        except gdown.exceptions.FileURLRetrievalError as error:
+            raise WeightsError(
+                f"Google Drive does not hand out {row.filename} at the moment (it limits popular "
+                f"files): open {url} in a browser and run `iog weights fetch {row.name} --from "
+                "FILE`, or try again later."
+            ) from error
+        except (gdown.exceptions.DownloadError, requests.RequestException) as error:
+            refused = isinstance(error, gdown.exceptions.DownloadError) and not error.__cause__
+            if refused and left and _partial_sizes(staged) == left:
+                # The server would not continue from there, or what is there is not one download.
+                shutil.rmtree(staged.parent)
+                staged.parent.mkdir()
+                continue
+            reason = str(error).splitlines()[0].rstrip(".:")
+            raise WeightsError(
+                f"{row.filename} could not be downloaded from {url} ({reason}): run the command "
+                f"again to go on, or use `iog weights fetch {row.name} --from FILE|URL`."
+            ) from error
+
+
+def _partial_sizes(staged: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in staged.parent.iterdir()}
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOG.warning("Another process is fetching the same weights; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

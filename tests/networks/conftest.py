@@ -1,0 +1,98 @@
+"""Random weights of every network, in memory and as files."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dataloaders.geometry import CropRule
+from networks import build_network
+from networks.checkpoints import save
+from networks.weights import TABLE, WeightsRow
+
+State = OrderedDict[str, Tensor]
+Write = Callable[[State, str], Path]
+
+COUNTER = "num_batches_tracked"
+KINDS = ("zip", "legacy", "zip-no-counters", "legacy-no-counters", "checkpoint", "training")
+
+
+@cache
+def _random_state(architecture: str) -> State:
+    with torch.device("meta"):
+        shapes = build_network(architecture).state_dict()
+    generator = torch.Generator().manual_seed(len(shapes))
+    return OrderedDict(
+        (key, torch.rand(like.shape, generator=generator))
+        if like.is_floating_point()
+        else (key, torch.tensor(7))
+        for key, like in shapes.items()
+    )
+
+
+@pytest.fixture(scope="session")
+def random_state() -> Iterator[Callable[[str], State]]:
+    """``random_state(architecture)``: a full-size state dict, made once; not to be changed."""
+    yield _random_state
+    _random_state.cache_clear()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[Write]:
+    """``write(state, kind)``: a file of one of ``KINDS``, deleted after the test for its size."""
+    paths: list[Path] = []
+
+    def writer(state: State, kind: str) -> Path:
+        path = tmp_path / f"{kind}-{len(paths)}.pth"
+        paths.append(path)
+        if kind in ("checkpoint", "training"):
+            architecture = "iog-lite" if "backbone.layer4.bn2.weight" in state else "iog-resnet101"
+            save(
+                path,
+                state,
+                architecture=architecture,
+                crop=CropRule(frame=256, margin_ratio=0.5),
+                threshold=0.4,
+                metadata={"commit": "abc", "iou": 0.8, "data": ["here"]},
+                training=optimiser_state() if kind == "training" else None,
+            )
+            return path
+        if kind.endswith("no-counters"):
+            state = OrderedDict((k, v) for k, v in state.items() if not k.endswith(COUNTER))
+        torch.save(state, path, _use_new_zipfile_serialization=kind.startswith("zip"))
+        return path
+
+    yield writer
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def optimiser_state() -> dict[str, object]:
+    """What an AdamW that has made a step would put into a checkpoint."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.AdamW([parameter])
+    parameter.grad = torch.ones(3)
+    optimiser.step()
+    return {"optimiser": optimiser.state_dict(), "step": 1}
+
+
+@pytest.fixture
+def small_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WeightsRow:
+    """A published model that is as small as iog-lite, alone in the table; nothing is bundled."""
+    row = replace(
+        TABLE["iog-lite"],
+        name="small",
+        source="https://drive.google.com/uc?id=small",
+        filename="SMALL.pth",
+    )
+    for module in ("weights", "fetching"):
+        monkeypatch.setattr(f"networks.{module}.TABLE", {row.name: row})
+    monkeypatch.setattr("networks.weights.BUNDLED_DIR", tmp_path / "bundled")
+    return row
