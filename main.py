@@ -1,0 +1,169 @@
+"""The Nuclio function: `init_context` once for each worker, `handler` once for each request.
+
+Nuclio waits two minutes for the import of this module but as long as it takes for
+`init_context`, so nothing heavy is imported before that: torch comes with `model_handler`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import contract
+from errors import InternalError, RequestError, SettingsError, WeightsError
+from settings import Settings
+
+if TYPE_CHECKING:
+    from nuclio_sdk import Context, Event, Response
+
+    from model_handler import ModelHandler
+
+__all__ = ["Answer", "Function", "handler", "init_context", "respond"]
+
+
+@dataclass(frozen=True)
+class Function:
+    """What a worker keeps from one request to the next."""
+
+    settings: Settings
+    model: ModelHandler
+
+
+@dataclass
+class Answer:
+    """What goes back to the client, and what is told about it.
+
+    Attributes:
+        status: HTTP status.
+        body: JSON text.
+        report: the fields of the request's log line: milliseconds of each stage, sizes, counts.
+    """
+
+    status: int = 200
+    body: str = ""
+    report: dict[str, object] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Report how long the block takes, also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.report[f"{name}_ms"] = _milliseconds_since(start)
+
+
+def init_context(context: Context) -> None:
+    """Load the model and warm it up; Nuclio calls this before the first request.
+
+    Raises:
+        SettingsError: an environment variable has an unusable value.
+        WeightsError: the weights are missing or unusable.
+    """
+    start = time.perf_counter()
+    try:
+        settings = Settings.from_env()
+        from model_handler import ModelHandler  # torch: never at import
+
+        model = ModelHandler(settings)
+        model.warm_up()
+    except (SettingsError, WeightsError) as error:
+        context.logger.error(f"Cannot start: {error}")
+        raise
+    except Exception as error:
+        context.logger.error(f"Cannot start: {type(error).__name__}: {error}")
+        raise
+    context.user_data.function = Function(settings, model)
+    context.logger.info_with("Started", **model.describe(), start_ms=_milliseconds_since(start))
+
+
+def handler(context: Context, event: Event) -> Response:
+    """Answer one request: always JSON, never an exception.
+
+    The report of the request becomes one log line, and stays at ``context.user_data.report`` for
+    the host's metrics.
+    """
+    answer = respond(context.user_data.function, event.body)
+    context.user_data.report = answer.report
+    if answer.status < 400:
+        log = context.logger.info_with
+    elif answer.status < 500:
+        log = context.logger.warn_with
+    else:
+        log = context.logger.error_with
+    log("Request", **answer.report)
+    return context.Response(
+        body=answer.body,
+        headers={},
+        content_type="application/json",
+        status_code=answer.status,
+    )
+
+
+def respond(function: Function, body: object) -> Answer:
+    """Turn a request's body into the answer and its report.
+
+    Args:
+        function: the worker's model and settings.
+        body: a dict, or the bytes or text of a JSON object.
+
+    Returns:
+        The mask with status 200, or the error with the status that belongs to it. Whatever goes
+        wrong unexpectedly, memory and recursion limits included, is status 500; the traceback is
+        in the report and not in the answer.
+    """
+    answer = Answer()
+    start = time.perf_counter()
+    try:
+        _segment(function, body, answer)
+    except RequestError as error:
+        _refuse(answer, error)
+    except Exception:
+        answer.report["traceback"] = traceback.format_exc()
+        _refuse(answer, InternalError())
+    answer.report["status"] = answer.status
+    answer.report["total_ms"] = _milliseconds_since(start)
+    return answer
+
+
+def _segment(function: Function, body: object, answer: Answer) -> None:
+    """The way of a request, stage by stage."""
+    report = answer.report
+    with answer.stage("parse"):
+        request = contract.parse(body, default_outputs=function.settings.output)
+    report["boxes"] = len(request.boxes)
+    report["pos_points"] = len(request.pos_points)
+    report["neg_points"] = len(request.neg_points)
+    with answer.stage("decode"):
+        image = function.model.decode(request.image, request.image_key)
+    height, width = image.shape[:2]
+    report["image_size"] = f"{width}x{height}"
+    with answer.stage("predict"):
+        prediction = function.model.predict(
+            image,
+            boxes=request.boxes,
+            pos_points=request.pos_points,
+            neg_points=request.neg_points,
+            threshold=request.threshold,
+            image_key=request.image_key,
+        )
+    report.update({f"predict_{name}_ms": round(ms, 2) for name, ms in prediction.timings.items()})
+    report["mask_area"] = int(prediction.mask.sum())
+    with answer.stage("encode"):
+        answer.body = contract.encode(prediction, request.outputs)
+
+
+def _refuse(answer: Answer, error: RequestError) -> None:
+    answer.status = error.status
+    # Escaped to ASCII: a message may quote a lone surrogate, which has no UTF-8 form.
+    answer.body = json.dumps(error.as_dict())
+    answer.report.update(code=error.code, error=error.message, field=error.field)
+
+
+def _milliseconds_since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 2)

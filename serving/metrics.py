@@ -1,0 +1,72 @@
+"""What the local host counts, in Prometheus' words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    generate_latest,
+)
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
+
+
+class Metrics:
+    """The figures of one host, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.in_flight = Gauge(
+            "iog_requests_in_flight",
+            "Requests being received or answered.",
+            registry=self._registry,
+        )
+        self._requests = Counter(
+            "iog_requests", "Requests answered, by status.", ["status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "iog_request_seconds",
+            "Seconds from a request's first byte to its answer.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._stages = Summary(
+            "iog_stage_seconds", "Seconds spent in a stage.", ["stage"], registry=self._registry
+        )
+        self._cache = Counter(
+            "iog_cache_lookups",
+            "Lookups in a cache, by what came of them.",
+            ["cache", "result"],
+            registry=self._registry,
+        )
+
+    def observe(self, *, status: int, seconds: float, report: Mapping[str, object]) -> None:
+        """Count one answered request.
+
+        Args:
+            status: the answer's HTTP status.
+            seconds: how long it took.
+            report: the handler's report; of it count ``<stage>_ms`` and ``<name>_cache``, which
+                is ``hit`` or ``miss``.
+        """
+        self._requests.labels(str(status)).inc()
+        self._seconds.observe(seconds)
+        for key, value in report.items():
+            if key.endswith("_ms") and isinstance(value, float):
+                self._stages.labels(key.removesuffix("_ms")).observe(value / 1000)
+            elif key.endswith("_cache"):
+                self._cache.labels(key.removesuffix("_cache"), value).inc()
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,107 @@
+"""The socket, the signals and the end of the local host."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+
+__all__ = ["Server", "address", "bind"]
+
+_SHUTDOWN_SECONDS = 4
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address before anything slow happens; nothing is accepted yet.
+
+    Args:
+        host: name or address of an interface of this machine.
+        port: 0 takes a free one.
+
+    Raises:
+        OSError: the address cannot be had; ``strerror`` is a sentence.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _sentence(error, f"{host} is no address of this machine.") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(where)
+        # Two processes can bind one port with SO_REUSEADDR; only one of them can listen.
+        listener.listen(1)
+    except OSError as error:
+        listener.close()
+        raise _sentence(error, _why_not(error, host, port)) from None
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is in use by another program; choose another port."
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights than this user has; choose one above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine."
+    return f"Cannot listen on {host}, port {port}: {error.strerror}."
+
+
+def _sentence(error: OSError, text: str) -> OSError:
+    return type(error)(error.errno, text)
+
+
+def address(listener: socket.socket) -> str:
+    """The URL under which a listener is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn on one listener; Ctrl-C and SIGTERM end it in order.
+
+    Args:
+        app: the application.
+        listener: from `bind`.
+        on_ready: called once requests are accepted.
+    """
+
+    def __init__(
+        self, app: Starlette, listener: socket.socket, *, on_ready: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            )
+        )
+        self._listener = listener
+        self._on_ready = on_ready
+
+    def run_until_stopped(self) -> None:
+        """Serve until a signal or ``should_exit``; what is in progress is still answered."""
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn repeats a signal once it has stopped; this makes both end up below.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            self.run(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept requests, and say so."""
+        await super().startup(sockets=sockets)
+        self._on_ready()

@@ -1,0 +1,168 @@
+"""The routes of the local host, over real HTTP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import nuclio_sdk
+
+from tests.serving.conftest import Running
+
+Serve = Callable[..., Running]
+
+
+def echo(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
+    context.user_data.report = {"total_ms": 1.5, "image_cache": "miss"}
+    return context.Response(
+        body=type(event.body).__name__,
+        headers={"X-Seen": str(event.get_header("x-sent"))},
+        content_type="application/json",
+        status_code=201,
+    )
+
+
+def test_a_request_goes_through_the_wrapper_to_the_handler(serve: Serve) -> None:
+    client = serve(echo).client
+
+    answer = client.post("/", json={"a": 1}, headers={"X-Sent": "yes"})
+
+    assert answer.status_code == 201
+    assert answer.text == "dict"
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-seen"] == "yes"
+    charset = client.post("/", content="{}", headers={"Content-Type": "application/json; a=b"})
+    assert charset.text == "bytes"
+
+
+def test_health_and_help_answer_without_the_worker(serve: Serve) -> None:
+    blocked, release = threading.Event(), threading.Event()
+
+    def slow(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
+        blocked.set()
+        assert release.wait(30)
+        return "done"
+
+    client = serve(slow).client
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(client.post, "/", content=b"")
+        assert blocked.wait(30)
+        try:
+            health = client.get("/health")
+            help_page = client.get("/")
+            metrics = client.get("/metrics").text
+        finally:
+            release.set()
+        assert pending.result(30).text == "done"
+
+    assert health.json() == {"status": "ok"}
+    assert "POST /" in help_page.json()["request"]
+    assert "iog_requests_in_flight 1.0" in metrics
+    assert "iog_requests_in_flight 0.0" in client.get("/metrics").text
+
+
+def test_metrics_count_answers_and_the_handlers_report(serve: Serve) -> None:
+    client = serve(echo).client
+    for _ in range(3):
+        client.post("/", content=b"x")
+
+    answer = client.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'iog_requests_total{status="201"} 3.0' in answer.text
+    assert 'iog_stage_seconds_count{stage="total"} 3.0' in answer.text
+    assert 'iog_cache_lookups_total{cache="image",result="miss"} 3.0' in answer.text
+
+
+def test_other_routes_and_methods_get_json(serve: Serve) -> None:
+    client = serve(echo).client
+
+    missing, wrong = client.get("/nowhere"), client.put("/", content=b"")
+
+    assert missing.status_code == 404
+    assert missing.json()["error"]["code"] == "not_found"
+    assert wrong.status_code == 405
+    assert wrong.json()["error"]["code"] == "method_not_allowed"
+    assert set(wrong.headers["allow"].replace(" ", "").split(",")) >= {"POST"}
+
+
+def test_a_body_over_the_limit_is_a_400_that_arrives(serve: Serve) -> None:
+    client = serve(echo, body_limit=1000).client
+
+    fits = client.post("/", content=b"x" * 1000)
+    too_large = client.post("/", content=b"x" * 1001)
+
+    assert fits.status_code == 201
+    assert too_large.status_code == 400
+    assert too_large.json()["error"]["code"] == "body_too_large"
+    assert "1000 bytes" in too_large.json()["error"]["message"]
+    assert 'iog_requests_total{status="400"} 1.0' in client.get("/metrics").text
+
+
+def test_a_body_without_a_length_is_limited_too(serve: Serve) -> None:
+    client = serve(echo, body_limit=1000).client
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 100
+
+    assert client.post("/", content=chunks()).status_code == 400
+
+
+def test_an_endless_body_is_cut_off(serve: Serve) -> None:
+    running = serve(echo, body_limit=1000)
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(90):
+            connection.sendall(b"64\r\n" + b"x" * 100 + b"\r\n")
+        # Never finished, and still answered.
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_who_waits_too_long_for_the_worker_gets_503(serve: Serve) -> None:
+    blocked, release = threading.Event(), threading.Event()
+
+    def slow(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
+        blocked.set()
+        assert release.wait(30)
+        return "done"
+
+    client = serve(slow, worker_wait=0.05).client
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/", content=b"")
+        assert blocked.wait(30)
+        second = client.post("/", content=b"")
+        release.set()
+        assert first.result(30).status_code == 200
+    assert second.status_code == 503
+    assert second.json()["error"]["code"] == "busy"
+    assert client.post("/", content=b"").text == "done"
+
+
+def test_a_client_that_leaves_while_sending_hurts_nobody(serve: Serve) -> None:
+    running = serve(echo)
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+
+    assert running.client.post("/", content=b"").status_code == 201
+
+
+def test_concurrent_requests_are_each_answered_with_their_own(serve: Serve) -> None:
+    busy = threading.Lock()
+
+    def exclusive(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
+        assert busy.acquire(blocking=False), "two requests at once in one worker"
+        try:
+            return str(event.body.decode())
+        finally:
+            busy.release()
+
+    client = serve(exclusive).client
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: client.post("/", content=str(n)).text, range(40)))
+
+    assert answers == [str(n) for n in range(40)]
