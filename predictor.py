@@ -103,9 +103,7 @@ class Predictor:
             clicks = add_clicks(maps, *later, fwhm=rule.fwhm)
         else:
             key = (image_key, crop, (*inside, *outside))
-            maps = guidance_maps(
-                inside, (*corners, *outside), frame=rule.frame, fwhm=rule.fwhm
-            )
+            maps = guidance_maps(inside, (*corners, *outside), frame=rule.frame, fwhm=rule.fwhm)
             clicks = maps
         encoded = None if image_key is None else self._cache.get(key)
         if encoded is None:

@@ -90,7 +90,9 @@ def _resnet_stage(
 ) -> nn.Sequential:
     blocks = [Bottleneck(inputs, planes, stride=stride, dilation=dilations[0], project=True)]
     width = planes * Bottleneck.expansion
-    blocks += [Bottleneck(width, planes, stride=1, dilation=d, project=False) for d in dilations[1:]]
+    blocks += [
+        Bottleneck(width, planes, stride=1, dilation=d, project=False) for d in dilations[1:]
+    ]
     return nn.Sequential(*blocks)
 
 
@@ -127,10 +129,6 @@ class MobileNetV1(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        scale = torch.tensor([1 / 127.5] * 3 + [1 / 255.0] * 2).view(1, GUIDED_CHANNELS, 1, 1)
-        shift = torch.tensor([-1.0] * 3 + [0.0] * 2).view(1, GUIDED_CHANNELS, 1, 1)
-        self.register_buffer("input_scale", scale, persistent=False)
-        self.register_buffer("input_shift", shift, persistent=False)
         self.pad = nn.ZeroPad2d((0, 1, 0, 1))
         self.conv1 = nn.Conv2d(GUIDED_CHANNELS, 32, 3, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(32, eps=1e-3)
@@ -146,7 +144,7 @@ class MobileNetV1(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
-        x = x * self.input_scale + self.input_shift
+        x = torch.cat([x[:, :3] / 127.5 - 1.0, x[:, 3:] / 255.0], dim=1)
         x = F.relu6(self.bn1(self.conv1(self.pad(x))))
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)

@@ -6,6 +6,8 @@ it for every set of clicks; a network without a click branch does all its work w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,9 +45,7 @@ class TorchEngine:
         precision: ``fp32``, or ``bf16`` for autocast.
     """
 
-    def __init__(
-        self, network: nn.Module, *, device: str = "cpu", precision: str = "fp32"
-    ) -> None:
+    def __init__(self, network: nn.Module, *, device: str = "cpu", precision: str = "fp32") -> None:
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = torch.device(device)
         self._autocast = precision == "bf16"
@@ -84,21 +84,11 @@ class TorchEngine:
         batch = torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)
         return batch.contiguous(memory_format=torch.channels_last)
 
-    def _context(self) -> _Inference:
-        return _Inference(self._device.type, autocast=self._autocast)
-
-
-class _Inference:
-    """Inference mode, with bf16 autocast when asked for."""
-
-    def __init__(self, device_type: str, *, autocast: bool) -> None:
-        self._inference = torch.inference_mode()
-        self._autocast = torch.autocast(device_type, torch.bfloat16, enabled=autocast)
-
-    def __enter__(self) -> None:
-        self._inference.__enter__()
-        self._autocast.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._autocast.__exit__(*error)
-        self._inference.__exit__(*error)
+    @contextmanager
+    def _context(self) -> Iterator[None]:
+        """Inference mode, with bf16 autocast when asked for."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast),
+        ):
+            yield

@@ -20,7 +20,9 @@ def main() -> int:
     """Parse the command line and train; a wrong setting or data set is one sentence."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a network.")
     parser.add_argument("config", type=Path, help="settings, see training/configs/")
-    parser.add_argument("--data", type=Path, required=True, help="folder or tar with instance masks")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder or tar with instance masks"
+    )
     parser.add_argument("--initial", type=Path, help="ImageNet weights of the backbone (.npz)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, help="overrides the settings' number of steps")
@@ -29,9 +31,7 @@ def main() -> int:
 
     try:
         config = TrainingConfig.from_toml(arguments.config, steps=arguments.steps)
-        path = train(
-            config, data=arguments.data, initial=arguments.initial, out=arguments.out
-        )
+        path = train(config, data=arguments.data, initial=arguments.initial, out=arguments.out)
     except (ConfigError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -93,7 +93,5 @@ def _build(cls: type[Any], values: dict[str, Any], *, where: str) -> Any:
     known = {f.name for f in fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigError(
-            f"unknown setting {where}{unknown[0]}; known: {', '.join(sorted(known))}"
-        )
+        raise ConfigError(f"unknown setting {where}{unknown[0]}; known: {', '.join(sorted(known))}")
     return cls(**values)

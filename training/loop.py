@@ -148,9 +148,7 @@ def _parameter_groups(network: RefinementNetwork, config: TrainingConfig) -> lis
     return groups
 
 
-def _set_learning_rate(
-    optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int
-) -> None:
+def _set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
     rise = min(1.0, (step + 1) / max(config.warm_up, 1))
     fall = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
     for group in optimiser.param_groups:

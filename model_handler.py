@@ -1,0 +1,237 @@
+"""The model behind the function: weights and engine chosen once, then prompts in, masks out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from caching import ByteCache
+from dataloaders.geometry import BoxXYXY, PointXY, Region, SizeHW, clamp_box, clamp_point
+from dataloaders.images import decode
+from errors import SettingsError, UnusableRequest
+from networks.checkpoints import load
+from networks.cores import available_cores
+from networks.engines import TorchEngine
+from predictor import Predictor, Prompt
+from settings import Settings
+
+__all__ = ["ModelHandler", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The mask of one request, image frame."""
+
+    mask: NDArray[np.uint8]
+    """[H, W], 0 or 1, C-contiguous: the union of all boxes' objects."""
+    confidence: float
+    """Mean probability over the mask's pixels, 0..1; 0 for an empty mask."""
+    bounds: Region | None
+    """A region outside of which the mask is 0; ``None`` when it is empty."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Milliseconds: ``network`` (crop, guidance, network) and ``paste`` (back to the image)."""
+
+
+class ModelHandler:
+    """One worker's model.
+
+    Args:
+        settings: model, engine, precision, device, threads, threshold, cache size.
+
+    Raises:
+        SettingsError: the device or precision is not to be had here.
+        WeightsError: the weights are missing or unusable.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_pixels = settings.max_pixels
+        self._device = _choose_device(settings.device)
+        self._precision = settings.precision
+        self._threads = settings.threads or available_cores()
+        torch.set_num_threads(self._threads)
+        model = load(
+            settings.model,
+            weights_dir=settings.weights_dir,
+            sha256=settings.weights_sha256,
+            device=self._device,
+        )
+        self._row = model.row
+        self._threshold = model.row.threshold if settings.threshold is None else settings.threshold
+        half = settings.cache_mb * 2**20 // 2
+        self._images: ByteCache[NDArray[np.uint8]] = ByteCache(half)
+        self._crops: ByteCache[Any] = ByteCache(half)
+        engine = TorchEngine(model.network, device=self._device, precision=self._precision)
+        self._predictor = Predictor(
+            engine, model.row.crop, threshold=self._threshold, cache=self._crops
+        )
+
+    def describe(self) -> dict[str, object]:
+        """What runs here, for the log line at the start."""
+        return {
+            "model": self._row.name,
+            "architecture": self._row.architecture,
+            "engine": "torch",
+            "precision": self._precision,
+            "device": self._device,
+            "threads": self._threads,
+            "threshold": self._threshold,
+        }
+
+    def lookups(self) -> dict[str, tuple[int, int]]:
+        """Hits and misses so far of each cache: decoded images and encoded crops."""
+        return {
+            "image": (self._images.hits, self._images.misses),
+            "crop": (self._crops.hits, self._crops.misses),
+        }
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first request does not pay for first-time work."""
+        side = 64
+        image = np.zeros((side, side, 3), np.uint8)
+        self.predict(image, boxes=[(8, 8, 56, 56)], pos_points=[(32, 32)], neg_points=[])
+
+    def decode(self, data: bytes, image_key: str) -> NDArray[np.uint8]:
+        """Decode an image file, or take it from the cache.
+
+        Args:
+            data: the file's bytes.
+            image_key: identifies them.
+
+        Returns:
+            uint8 [H, W, 3], RGB, upright, not to be written to.
+
+        Raises:
+            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
+        """
+        image = self._images.get(image_key)
+        if image is None:
+            image = decode(data, max_pixels=self._max_pixels)
+            image.flags.writeable = False
+            self._images.put(image_key, image, image.nbytes)
+        return image
+
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        boxes: Sequence[BoxXYXY],
+        pos_points: Sequence[PointXY],
+        neg_points: Sequence[PointXY],
+        threshold: float | None = None,
+        image_key: str | None = None,
+    ) -> Prediction:
+        """Predict the objects in the boxes and unite their masks.
+
+        Args:
+            image: uint8 [H, W, 3], RGB.
+            boxes: x1, y1, x2, y2 with ordered corners, image frame; clamped to the image.
+            pos_points: clicks on the object; clamped to the image.
+            neg_points: clicks beside it. With several boxes every click goes to the box it lies
+                in, or to the nearest.
+            threshold: probability above which a pixel is object; default that of the weights.
+            image_key: identifies the image for the cache.
+
+        Raises:
+            UnusableRequest: a box lies outside the image.
+        """
+        size = (image.shape[0], image.shape[1])
+        threshold = self._threshold if threshold is None else threshold
+        mask = np.zeros(size, np.uint8)
+        spent = {"network": 0.0, "paste": 0.0}
+        total, count = 0.0, 0
+        regions: list[Region] = []
+        for prompt in _prompts(boxes, pos_points, neg_points, size):
+            start = time.perf_counter()
+            found = self._predictor.predict(image, prompt, image_key=image_key)
+            middle = time.perf_counter()
+            values, region = found.crop.paste_visible(found.probability, size)
+            object_mask = values > threshold
+            x0, y0, x1, y1 = region
+            mask[y0:y1, x0:x1] |= object_mask
+            inside = values[object_mask]
+            if inside.size:
+                total += float(np.clip(inside, 0.0, 1.0).sum(dtype=np.float64))
+                count += inside.size
+                regions.append(region)
+            spent["network"] += (middle - start) * 1e3
+            spent["paste"] += (time.perf_counter() - middle) * 1e3
+        return Prediction(
+            mask=mask,
+            confidence=total / count if count else 0.0,
+            bounds=_union(regions),
+            timings=spent,
+        )
+
+
+def _choose_device(wanted: str) -> str:
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise SettingsError(
+            "IOG_DEVICE is 'cuda', but torch finds no CUDA device here; set it to cpu or auto, or "
+            "give the container a GPU."
+        )
+    return "cpu"
+
+
+def _prompts(
+    boxes: Sequence[BoxXYXY],
+    pos_points: Sequence[PointXY],
+    neg_points: Sequence[PointXY],
+    size: SizeHW,
+) -> list[Prompt]:
+    """One prompt per box, everything clamped to the image, each click where it belongs."""
+    height, width = size
+    frame = (0.0, 0.0, float(width), float(height))
+    clamped = [_inside_image(box, number, size) for number, box in enumerate(boxes)]
+
+    def share(points: Sequence[PointXY]) -> list[tuple[PointXY, ...]]:
+        shares: list[list[PointXY]] = [[] for _ in clamped]
+        for point in points:
+            here = clamp_point(point, frame)
+            shares[min(range(len(clamped)), key=lambda i: _distance(here, clamped[i]))].append(here)
+        return [tuple(points) for points in shares]
+
+    return [
+        Prompt(box, positive, negative)
+        for box, positive, negative in zip(
+            clamped, share(pos_points), share(neg_points), strict=True
+        )
+    ]
+
+
+def _inside_image(box: BoxXYXY, number: int, size: SizeHW) -> BoxXYXY:
+    clamped = clamp_box(box, size)
+    if clamped is None:
+        height, width = size
+        x1, y1, x2, y2 = box
+        raise UnusableRequest(
+            "box_outside_image",
+            f"Box {number + 1} from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) lies outside the image "
+            f"of {width} x {height} pixels.",
+            field="obj_bbox",
+            hint=f"Send corners between (0, 0) and ({width}, {height}).",
+        )
+    return clamped
+
+
+def _distance(point: PointXY, box: BoxXYXY) -> tuple[float, float]:
+    """How far a point is from a box (0 inside), then the box's area: the smaller of two wins."""
+    dx = max(box[0] - point[0], 0.0, point[0] - box[2])
+    dy = max(box[1] - point[1], 0.0, point[1] - box[3])
+    return dx * dx + dy * dy, (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _union(regions: list[Region]) -> Region | None:
+    if not regions:
+        return None
+    x0, y0, x1, y1 = zip(*regions, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
