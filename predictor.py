@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caching import ByteCache
 from dataloaders.geometry import BoxXYXY, Crop, CropRule, PointXY
 from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
-from networks.engines import Engine
+from networks.engines import Encoded, Engine
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ObjectProbability:
     crop: Crop
 
 
-class Predictor:
+class Predictor(Generic[Encoded]):
     """Predicts one object at a time.
 
     Args:
@@ -48,16 +48,16 @@ class Predictor:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine[Encoded],
         rule: CropRule,
         *,
         threshold: float,
-        cache: ByteCache[Any] | None = None,
+        cache: ByteCache[Encoded] | None = None,
     ) -> None:
         self._engine = engine
         self._rule = rule
         self._threshold = threshold
-        self._cache = ByteCache[Any](0) if cache is None else cache
+        self._cache = ByteCache[Encoded](0) if cache is None else cache
 
     def predict(
         self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None

@@ -47,4 +47,6 @@ def photometric(photo: Photo, rng: np.random.Generator) -> Photo:
 def _jpeg(photo: Photo, *, quality: int) -> Photo:
     bgr = cv2.cvtColor(photo.astype(np.uint8), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB).astype(np.float32)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None  # just encoded
+    return decoded.astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dataloaders.annotator import next_click
 from dataloaders.geometry import PointXY
 from dataloaders.guidance import PixelXY, most_interior_point
@@ -11,7 +13,7 @@ from predictor import Predictor, Prompt
 
 
 def click_curve(
-    predictor: Predictor, sample: Sample, *, corrections: int, threshold: float
+    predictor: Predictor[Any], sample: Sample, *, corrections: int, threshold: float
 ) -> list[float]:
     """IoU after the first click on ``sample`` and after each of ``corrections`` further clicks.
 

@@ -32,7 +32,9 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, planes: int, *, stride: int, dilation: int, project: bool):
+    def __init__(
+        self, inputs: int, planes: int, *, stride: int, dilation: int, project: bool
+    ) -> None:
         super().__init__()
         outputs = planes * self.expansion
         self.conv1 = conv1x1(inputs, planes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,21 +18,24 @@ from torch import nn
 from networks.blocks import resize
 from networks.refinementnetwork import RefinementNetwork
 
+Encoded = TypeVar("Encoded")
+"""What an engine keeps of an encoded crop; nobody else looks inside."""
 
-class Engine(Protocol):
+
+class Engine(Protocol[Encoded]):
     """Runs one network."""
 
     @property
     def refines(self) -> bool:
         """Whether corrective clicks go to ``decode``; otherwise they belong into ``encode``."""
 
-    def encode(self, x: NDArray[np.float32]) -> Any:
+    def encode(self, x: NDArray[np.float32]) -> Encoded:
         """Encode float32 [5, S, S] (R, G, B, inside map, outside map, 0..255)."""
 
-    def decode(self, encoded: Any, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
+    def decode(self, encoded: Encoded, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability float32 [S, S], 0..1, for clicks float32 [2, S, S], 0..255."""
 
-    def nbytes(self, encoded: Any) -> int:
+    def nbytes(self, encoded: Encoded) -> int:
         """Memory that an encoded crop takes."""
 
 
@@ -69,7 +72,7 @@ class TorchEngine:
         """Probability float32 [S, S]; see ``Engine``."""
         with self._context():
             if isinstance(self._network, RefinementNetwork):
-                logits = self._network.decode(encoded, self._tensor(clicks))[-1]  # type: ignore[arg-type]
+                logits = self._network.decode(encoded, self._tensor(clicks))[-1]
             else:
                 logits = encoded[0]
             size = (clicks.shape[-2], clicks.shape[-1])

@@ -58,7 +58,7 @@ class TrainingConfig:
     """CPU threads; 0 takes what torch finds."""
 
     @classmethod
-    def from_toml(cls, path: Path, **overrides: Any) -> TrainingConfig:
+    def from_toml(cls, path: Path, **overrides: int | float | str | None) -> TrainingConfig:
         """Read a file whose keys are this class's fields, ``crop`` being a table.
 
         Raises:
@@ -67,10 +67,10 @@ class TrainingConfig:
         values = tomllib.loads(path.read_text())
         values.update({key: value for key, value in overrides.items() if value is not None})
         if "crop" in values:
-            values["crop"] = _build(CropRule, values["crop"], where="crop.")
-        config = _build(cls, values, where="")
-        assert isinstance(config, cls)
-        return config
+            _check(CropRule, values["crop"], where="crop.")
+            values["crop"] = CropRule(**values["crop"])
+        _check(cls, values, where="")
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for checkpoints."""
@@ -89,9 +89,8 @@ class TrainingConfig:
         )
 
 
-def _build(cls: type[Any], values: dict[str, Any], *, where: str) -> Any:
-    known = {f.name for f in fields(cls)}
+def _check(settings: type[Any], values: dict[str, Any], *, where: str) -> None:
+    known = {f.name for f in fields(settings)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError(f"unknown setting {where}{unknown[0]}; known: {', '.join(sorted(known))}")
-    return cls(**values)

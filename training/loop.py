@@ -62,7 +62,9 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
         load_mobilenet(network.backbone, initial)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(config.ema),  # type: ignore[no-untyped-call]
+        use_buffers=True,
     )
     optimiser = torch.optim.AdamW(_parameter_groups(network, config))
 
@@ -75,7 +77,7 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
         network.train()
         loss = batch_loss(network, example, config, step)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
         optimiser.step()
         average.update_parameters(network)
@@ -124,8 +126,9 @@ def batch_loss(
     *sides, fine = network.decode(features, clicks)
     fine = resize(fine, size)
     loss = focal_bce(fine, label, valid) + soft_iou_loss(fine, label, valid)
-    small_label = F.adaptive_avg_pool2d(label, sides[0].shape[-2:])
-    small_valid = (F.adaptive_avg_pool2d(valid, sides[0].shape[-2:]) > 0.5).to(valid.dtype)
+    small = (sides[0].shape[-2], sides[0].shape[-1])
+    small_label = F.adaptive_avg_pool2d(label, small)
+    small_valid = (F.adaptive_avg_pool2d(valid, small) > 0.5).to(valid.dtype)
     for side in sides:
         side_loss = focal_bce(side, small_label, small_valid)
         side_loss = side_loss + soft_iou_loss(side, small_label, small_valid)
