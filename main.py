@@ -21,7 +21,7 @@ from settings import Settings
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response
 
-    from model_handler import ModelHandler
+    from model_handler import ModelHandler, Prediction
 
 __all__ = ["Answer", "Function", "handler", "init_context", "respond"]
 
@@ -119,6 +119,7 @@ def respond(function: Function, body: object) -> Answer:
     """
     answer = Answer()
     start = time.perf_counter()
+    before = function.model.lookups()
     try:
         _segment(function, body, answer)
     except RequestError as error:
@@ -126,6 +127,9 @@ def respond(function: Function, body: object) -> Answer:
     except Exception:
         answer.report["traceback"] = traceback.format_exc()
         _refuse(answer, InternalError())
+    for name, (hits, misses) in function.model.lookups().items():
+        answer.report[f"{name}_cache_hits"] = hits - before[name][0]
+        answer.report[f"{name}_cache_misses"] = misses - before[name][1]
     answer.report["status"] = answer.status
     answer.report["total_ms"] = _milliseconds_since(start)
     return answer
@@ -152,10 +156,18 @@ def _segment(function: Function, body: object, answer: Answer) -> None:
             threshold=request.threshold,
             image_key=request.image_key,
         )
-    report.update({f"predict_{name}_ms": round(ms, 2) for name, ms in prediction.timings.items()})
-    report["mask_area"] = int(prediction.mask.sum())
+    report.update({f"{name}_ms": round(ms, 2) for name, ms in prediction.timings.items()})
+    report["mask_area"] = _area(prediction)
     with answer.stage("encode"):
         answer.body = contract.encode(prediction, request.outputs)
+
+
+def _area(prediction: Prediction) -> int:
+    """How many pixels are foreground."""
+    if prediction.bounds is None:
+        return 0
+    x0, y0, x1, y1 = prediction.bounds
+    return int(prediction.mask[y0:y1, x0:x1].sum())
 
 
 def _refuse(answer: Answer, error: RequestError) -> None:

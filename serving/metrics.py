@@ -43,11 +43,11 @@ class Metrics:
         self._stages = Summary(
             "iog_stage_seconds", "Seconds spent in a stage.", ["stage"], registry=self._registry
         )
-        self._cache = Counter(
-            "iog_cache_lookups",
-            "Lookups in a cache, by what came of them.",
-            ["cache", "result"],
-            registry=self._registry,
+        self._hits = Counter(
+            "iog_cache_hits", "Lookups that found something.", ["cache"], registry=self._registry
+        )
+        self._misses = Counter(
+            "iog_cache_misses", "Lookups that found nothing.", ["cache"], registry=self._registry
         )
 
     def observe(self, *, status: int, seconds: float, report: Mapping[str, object]) -> None:
@@ -56,16 +56,20 @@ class Metrics:
         Args:
             status: the answer's HTTP status.
             seconds: how long it took.
-            report: the handler's report; of it count ``<stage>_ms`` and ``<name>_cache``, which
-                is ``hit`` or ``miss``.
+            report: the handler's report; of it count ``<stage>_ms``, ``<cache>_cache_hits`` and
+                ``<cache>_cache_misses``.
         """
         self._requests.labels(str(status)).inc()
         self._seconds.observe(seconds)
         for key, value in report.items():
-            if key.endswith("_ms") and isinstance(value, float):
+            if not isinstance(value, int | float):
+                continue
+            if key.endswith("_ms"):
                 self._stages.labels(key.removesuffix("_ms")).observe(value / 1000)
-            elif key.endswith("_cache"):
-                self._cache.labels(key.removesuffix("_cache"), value).inc()
+            elif key.endswith("_cache_hits"):
+                self._hits.labels(key.removesuffix("_cache_hits")).inc(value)
+            elif key.endswith("_cache_misses"):
+                self._misses.labels(key.removesuffix("_cache_misses")).inc(value)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

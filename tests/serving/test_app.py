@@ -15,7 +15,7 @@ Serve = Callable[..., Running]
 
 
 def echo(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
-    context.user_data.report = {"total_ms": 1.5, "image_cache": "miss"}
+    context.user_data.report = {"total_ms": 1.5, "image_cache_misses": 1}
     return context.Response(
         body=type(event.body).__name__,
         headers={"X-Seen": str(event.get_header("x-sent"))},
@@ -73,7 +73,7 @@ def test_metrics_count_answers_and_the_handlers_report(serve: Serve) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'iog_requests_total{status="201"} 3.0' in answer.text
     assert 'iog_stage_seconds_count{stage="total"} 3.0' in answer.text
-    assert 'iog_cache_lookups_total{cache="image",result="miss"} 3.0' in answer.text
+    assert 'iog_cache_misses_total{cache="image"} 3.0' in answer.text
 
 
 def test_other_routes_and_methods_get_json(serve: Serve) -> None:
