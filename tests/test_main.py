@@ -1,0 +1,345 @@
+"""`init_context` and `handler`, with a stand-in for the model."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nuclio_sdk
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from nuclio_sdk.logger import JSONFormatter
+from numpy.typing import NDArray
+
+import main
+import model_handler
+from errors import SettingsError, UnusableRequest, WeightsError
+from model_handler import Prediction
+from settings import Settings
+
+HEIGHT, WIDTH = 40, 60
+
+
+class FakeModel:
+    """Takes the boxes for masks; ``fail`` is raised in ``predict`` when set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.warm = False
+        self.fail: BaseException | None = None
+        self.asked: dict[str, Any] = {}
+        self.decoded = 0
+
+    def describe(self) -> dict[str, object]:
+        return {"model": self.settings.model, "engine": "fake", "precision": "fp32"}
+
+    def warm_up(self) -> None:
+        self.warm = True
+
+    def lookups(self) -> dict[str, tuple[int, int]]:
+        return {"image": (0, self.decoded)}
+
+    def decode(self, data: bytes, image_key: str) -> NDArray[np.uint8]:
+        self.decoded += 1
+        return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+
+    def predict(self, image: NDArray[np.uint8], **asked: Any) -> Prediction:  # noqa: ANN401
+        if self.fail is not None:
+            raise self.fail
+        self.asked = asked
+        mask = np.zeros(image.shape[:2], np.uint8)
+        x0, y0, x1, y1 = (int(v) for v in asked["boxes"][0])
+        mask[y0:y1, x0:x1] = 1
+        return Prediction(
+            mask, confidence=0.75, bounds=(x0, y0, x1, y1), timings={"network": 12.3456}
+        )
+
+
+class Worker:
+    """A Nuclio worker: a context, its log as parsed lines, and requests to it."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+        logger = nuclio_sdk.Logger(logging.DEBUG, "test_main")
+        logger.set_handler("default", self.stream, JSONFormatter())
+        self.context = nuclio_sdk.Context(logger=logger)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    @property
+    def model(self) -> FakeModel:
+        model = self.context.user_data.function.model
+        assert isinstance(model, FakeModel)
+        return model
+
+    def ask(self, body: object) -> tuple[int, dict[str, Any]]:
+        response = main.handler(self.context, nuclio_sdk.Event(body=body))
+        assert isinstance(response, nuclio_sdk.Response)
+        assert isinstance(response.body, str)
+        assert response.content_type == "application/json"
+        return response.status_code, json.loads(response.body)
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+    for name in list(Settings.__dataclass_fields__):
+        monkeypatch.delenv(f"IOG_{name.upper()}", raising=False)
+    monkeypatch.setattr(model_handler, "ModelHandler", FakeModel)
+    worker = Worker()
+    main.init_context(worker.context)
+    return worker
+
+
+def png() -> str:
+    _, encoded = cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    return base64.b64encode(encoded.tobytes()).decode()
+
+
+def request(**changes: object) -> dict[str, object]:
+    return {
+        "image": png(),
+        "obj_bbox": [[10, 5], [20, 25]],
+        "pos_points": [[15.5, 15.5]],
+        "neg_points": [],
+        **changes,
+    }
+
+
+def test_the_start_is_one_line_that_says_what_runs(worker: Worker) -> None:
+    (line,) = worker.log
+
+    assert worker.model.warm
+    assert line["level"] == "info"
+    assert line["with"]["model"] == "iog-lite"
+    assert line["with"]["engine"] == "fake"
+    assert line["with"]["start_ms"] >= 0
+
+
+@pytest.mark.parametrize("kind", ["dict", "bytes", "str"])
+def test_a_request_becomes_a_mask(worker: Worker, kind: str) -> None:
+    body: object = request()
+    if kind != "dict":
+        body = json.dumps(body) if kind == "str" else json.dumps(body).encode()
+
+    status, answer = worker.ask(body)
+
+    assert status == 200
+    mask = np.array(answer["mask"])
+    assert mask.shape == (HEIGHT, WIDTH)
+    assert mask.sum() == 10 * 20
+    assert mask[5:25, 10:20].all()
+    assert len(answer["points"]) == 4
+
+
+def test_a_request_is_one_log_line_with_its_figures(worker: Worker) -> None:
+    worker.ask(request(neg_points=[[1, 1], [2, 2]]))
+
+    line = worker.log[-1]
+    assert len(worker.log) == 2  # one of the start
+    assert line["level"] == "info"
+    report = line["with"]
+    assert report["status"] == 200
+    assert report["image_size"] == "60x40"
+    assert (report["boxes"], report["pos_points"], report["neg_points"]) == (1, 1, 2)
+    assert report["mask_area"] == 200
+    assert report["network_ms"] == 12.35
+    assert (report["image_cache_hits"], report["image_cache_misses"]) == (0, 1)
+    for stage in ("parse", "decode", "predict", "encode", "total"):
+        assert report[f"{stage}_ms"] >= 0
+    assert worker.context.user_data.report == report
+
+
+def test_threshold_and_outputs_are_passed_on(worker: Worker) -> None:
+    status, answer = worker.ask(request(threshold=0.3, output=["rle", "png"]))
+
+    assert status == 200
+    assert set(answer) == {"rle", "png"}
+    assert worker.model.asked["threshold"] == 0.3
+    assert worker.model.asked["image_key"]
+
+
+def test_the_environment_chooses_the_outputs_of_requests_that_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_handler, "ModelHandler", FakeModel)
+    monkeypatch.setenv("IOG_OUTPUT", "shapes")
+    worker = Worker()
+    main.init_context(worker.context)
+
+    assert set(worker.ask(request())[1]) == {"shapes"}
+    assert "mask" in worker.ask(request(output="mask"))[1]
+
+
+def test_a_bad_request_gets_its_status_and_a_warning(worker: Worker) -> None:
+    status, answer = worker.ask(request(obj_bbox=None))
+
+    assert status == 422
+    assert set(answer["error"]) == {"code", "message", "field", "hint"}
+    assert answer["error"]["code"] == "missing_box"
+    line = worker.log[-1]
+    assert line["level"] == "warning"
+    assert line["with"]["status"] == 422
+    assert line["with"]["code"] == "missing_box"
+    assert line["with"]["error"] == answer["error"]["message"]
+    assert line["with"]["parse_ms"] >= 0
+
+
+def test_a_late_refusal_keeps_the_figures_so_far(worker: Worker) -> None:
+    worker.model.fail = UnusableRequest("box_outside_image", "It lies outside.", field="obj_bbox")
+
+    status, answer = worker.ask(request())
+
+    assert status == 422
+    assert answer["error"]["field"] == "obj_bbox"
+    assert worker.log[-1]["with"]["image_size"] == "60x40"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("/secret/path"),
+        MemoryError("/secret/path"),
+        RecursionError("/secret/path"),
+        OSError(5, "Input/output error", "/secret/path"),
+        AssertionError(),
+    ],
+)
+def test_an_unexpected_error_is_a_500_that_tells_nothing(
+    worker: Worker, error: BaseException
+) -> None:
+    worker.model.fail = error
+
+    status, answer = worker.ask(request())
+
+    assert status == 500
+    assert answer["error"]["code"] == "internal_error"
+    text = json.dumps(answer)
+    for leak in ("Traceback", "secret", "main.py", type(error).__name__):
+        assert leak not in text
+    line = worker.log[-1]
+    assert line["level"] == "error"
+    assert type(error).__name__ in line["with"]["traceback"]
+    assert "test_main.py" in line["with"]["traceback"]
+
+    worker.model.fail = None
+    assert worker.ask(request())[0] == 200
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_an_order_to_stop_is_obeyed(worker: Worker, error: BaseException) -> None:
+    worker.model.fail = error
+
+    with pytest.raises(type(error)):
+        worker.ask(request())
+
+
+def test_a_lone_surrogate_in_a_request_is_answered(worker: Worker) -> None:
+    status, answer = worker.ask(b'{"image": "\\ud800", "obj_bbox": [[1, 1], [2, 2]]}')
+
+    assert status == 400
+    assert answer["error"]["field"] == "image"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+FIELDS = ("image", "obj_bbox", "pos_points", "neg_points", "threshold", "output")
+BODIES = (
+    st.binary(max_size=200)
+    | st.text(max_size=200)
+    | JSON
+    | st.dictionaries(st.sampled_from(FIELDS), JSON)
+)
+
+
+@pytest.fixture(scope="module")
+def ask_anything() -> Callable[[object], int]:
+    function = main.Function(Settings(), FakeModel(Settings()))  # type: ignore[arg-type]
+
+    def ask(body: object) -> int:
+        answer = main.respond(function, body)
+        json.loads(answer.body)
+        return answer.status
+
+    return ask
+
+
+@hypothesis_settings(max_examples=300)
+@given(body=BODIES)
+def test_whatever_comes_is_answered_and_never_a_500(
+    ask_anything: Callable[[object], int], body: object
+) -> None:
+    assert ask_anything(body) in {200, 400, 413, 415, 422}
+
+
+def start_with(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, **environ: str
+) -> Worker:
+    def refuse(settings: Settings) -> FakeModel:
+        if error is not None:
+            raise error
+        return FakeModel(settings)
+
+    monkeypatch.setattr(model_handler, "ModelHandler", refuse)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    return Worker()
+
+
+def test_a_wrong_setting_stops_the_start_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = start_with(monkeypatch, IOG_PRECISION="fp8")
+
+    with pytest.raises(SettingsError):
+        main.init_context(worker.context)
+
+    (line,) = worker.log
+    assert line["level"] == "error"
+    assert line["message"] == (
+        "Cannot start: IOG_PRECISION is 'fp8'; it must be one of: fp32, bf16."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (WeightsError("The weights are not there."), "Cannot start: The weights are not there."),
+        (OSError("disk"), "Cannot start: OSError: disk"),
+    ],
+)
+def test_any_failure_at_the_start_is_told_and_raised(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    worker = start_with(monkeypatch, error)
+
+    with pytest.raises(type(error)):
+        main.init_context(worker.context)
+
+    (line,) = worker.log
+    assert line["message"] == message
+
+
+def test_nothing_heavy_is_imported_before_the_start() -> None:
+    code = "import main, sys; print('torch' in sys.modules, 'model_handler' in sys.modules)"
+    root = Path(main.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["False", "False"]
