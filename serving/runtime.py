@@ -20,7 +20,8 @@ from typing import Any, TextIO
 
 import nuclio_sdk
 from nuclio_sdk.json_encoder import Encoder
-from nuclio_sdk.logger import HumanReadableFormatter
+
+from serving.logs import TerminalFormatter
 
 __all__ = ["Call", "Reply", "Runtime"]
 
@@ -66,7 +67,7 @@ class Runtime:
         log: TextIO,
     ) -> None:
         logger = nuclio_sdk.Logger(logging.INFO)
-        logger.set_handler("default", log, HumanReadableFormatter())
+        logger.set_handler("default", log, TerminalFormatter())
         self._init_context = init_context
         self._handler = handler
         self._context = nuclio_sdk.Context(
@@ -97,8 +98,9 @@ class Runtime:
             single = output[0] if isinstance(output, list) else output
             reply = nuclio_sdk.Response.from_entrypoint_output(Encoder().encode, single)
         except BaseException as error:  # SystemExit too: Nuclio's worker survives it
-            text = f"The handler raised {error!r}\n{traceback.format_exc()}"
-            self._context.logger.error_with("The handler raised", error=text)
+            trace = traceback.format_exc()
+            self._context.logger.error_with(f"The handler raised {error!r}", traceback=trace)
+            text = f"The handler raised {error!r}\n{trace}"
             return Reply(500, text.encode(errors="replace"), "text/plain")
         return Reply(
             status=reply["status_code"],

@@ -181,4 +181,4 @@ def test_the_log_carries_the_fields() -> None:
     runtime.submit(Call(b"")).result(30)
     runtime.close()
 
-    assert "Request: {'status': 200}" in log.getvalue()
+    assert "info Request status=200\n" in log.getvalue()
