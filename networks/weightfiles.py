@@ -110,10 +110,11 @@ def read(path: Path) -> tuple[object, bool]:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped), mapped
     except Exception as error:  # damaged bytes make torch raise nearly anything, IndexError too
         code = re.search(r"(?:GLOBAL|class) (\w+(?:\.\w+)*)", str(error))
-        if code is not None:
+        if code is not None:  # or a name that was cut in two: the difference cannot be told
             raise WeightsError(
-                f"{path} holds objects that would have to be run ({code[1]}), and was not opened: "
-                "save only the tensors, with torch.save(network.state_dict(), path)."
+                f"{path} holds more than tensors ({code[1]}), or is damaged, and was not opened, "
+                "since such objects can run code: get the file again, or save only the tensors, "
+                "with torch.save(network.state_dict(), path)."
             ) from error
         raise WeightsError(f"{path} is damaged or cut off: get the file again.") from error
 
