@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from networks.backbones import Features
 from networks.blocks import resize
 from networks.refinementnetwork import RefinementNetwork
 
@@ -39,6 +40,10 @@ class Engine(Protocol[Encoded]):
         """Memory that an encoded crop takes."""
 
 
+TorchCrop = Features | torch.Tensor
+"""Features to decode, or the logits of a network without a click branch."""
+
+
 class TorchEngine:
     """The reference engine: eager torch, channels last, on CPU or CUDA.
 
@@ -58,30 +63,31 @@ class TorchEngine:
         """True for the networks with a click branch."""
         return isinstance(self._network, RefinementNetwork)
 
-    def encode(self, x: NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+    def encode(self, x: NDArray[np.float32]) -> TorchCrop:
         """Encode float32 [5, S, S]: the backbone's features, or the finished logits."""
         with self._context():
-            batch = self._tensor(x)
             if isinstance(self._network, RefinementNetwork):
-                return self._network.encode(batch)
-            return (self._network(batch)[-1],)
+                return self._network.encode(self._tensor(x))
+            logits: torch.Tensor = self._network(self._tensor(x))[-1]
+            return logits
 
-    def decode(
-        self, encoded: tuple[torch.Tensor, ...], clicks: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def decode(self, encoded: TorchCrop, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability float32 [S, S]; see ``Engine``."""
         with self._context():
-            if isinstance(self._network, RefinementNetwork):
+            if isinstance(encoded, Features):
+                assert isinstance(self._network, RefinementNetwork)
                 logits = self._network.decode(encoded, self._tensor(clicks))[-1]
             else:
-                logits = encoded[0]
-            size = (clicks.shape[-2], clicks.shape[-1])
-            probability = torch.sigmoid(resize(logits.float(), size))
-        return probability[0, 0].cpu().numpy()  # type: ignore[no-any-return]
+                logits = encoded
+            probability = torch.sigmoid(
+                resize(logits.float(), (clicks.shape[-2], clicks.shape[-1]))
+            )
+        array: NDArray[np.float32] = probability[0, 0].cpu().numpy()
+        return array
 
-    def nbytes(self, encoded: tuple[torch.Tensor, ...]) -> int:
+    def nbytes(self, encoded: TorchCrop) -> int:
         """Memory that an encoded crop takes."""
-        return sum(t.numel() * t.element_size() for t in encoded)
+        return sum(t.nbytes for t in (encoded if isinstance(encoded, Features) else (encoded,)))
 
     def _tensor(self, array: NDArray[np.float32]) -> torch.Tensor:
         batch = torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from networks import build_network
+from networks.engines import TorchEngine
+
+
+def _input(side: int = 64) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 255, (5, side, side)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def lite() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_network("iog-lite").eval()
+
+
+def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module) -> None:
+    engine, x = TorchEngine(lite), _input()
+    assert engine.refines
+    probability = engine.decode(engine.encode(x), x[3:])
+    assert probability.shape == (64, 64)
+    assert probability.dtype == np.float32
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+
+
+def test_the_fine_prediction_is_used_and_the_sigmoid_taken(lite: torch.nn.Module) -> None:
+    engine, x = TorchEngine(lite), _input()
+    with torch.inference_mode():
+        fine = lite(torch.from_numpy(x[None]), torch.from_numpy(x[None, 3:]))[-1]
+        fine = torch.nn.functional.interpolate(
+            fine, size=(64, 64), mode="bilinear", align_corners=True
+        )
+    np.testing.assert_allclose(
+        engine.decode(engine.encode(x), x[3:]), torch.sigmoid(fine)[0, 0].numpy(), atol=1e-5
+    )
+
+
+def test_a_network_without_click_branch_ignores_later_clicks() -> None:
+    torch.manual_seed(0)
+    network = build_network("iog-resnet101").eval()
+    engine, x = TorchEngine(network), _input()
+    assert not engine.refines
+    encoded = engine.encode(x)
+    first = engine.decode(encoded, x[3:])
+    assert np.array_equal(first, engine.decode(encoded, np.zeros_like(x[3:])))
+    assert engine.nbytes(encoded) == 64 * 64 * 4
+
+
+def test_bf16_is_close_to_fp32(lite: torch.nn.Module) -> None:
+    x = _input()
+    exact, rounded = TorchEngine(lite), TorchEngine(lite, precision="bf16")
+    a, b = exact.decode(exact.encode(x), x[3:]), rounded.decode(rounded.encode(x), x[3:])
+    assert 0 < np.abs(a - b).max() < 0.2
+
+
+def test_encoded_crops_know_their_size(lite: torch.nn.Module) -> None:
+    engine = TorchEngine(lite)
+    per_pixel = 128 / 16 + 256 / 64 + 512 / 256 + 1024 / 256  # channels over area per stride
+    assert engine.nbytes(engine.encode(_input())) == int(per_pixel * 64 * 64) * 4
