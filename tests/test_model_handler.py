@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataloaders.geometry import CropRule
+from errors import SettingsError, UnusableRequest, WeightsError
+from model_handler import ModelHandler
+from networks import build_network
+from networks.checkpoints import save
+from settings import Settings
+from tests.builders import photo
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+LEFT, RIGHT = (10.0, 10.0, 40.0, 60.0), (60.0, 20.0, 110.0, 80.0)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small-framed network with random weights whose masks are neither empty nor full."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    save(
+        path,
+        build_network("iog-lite").state_dict(),
+        architecture="iog-lite",
+        crop=CropRule(frame=64, margin_px=6, margin_ratio=0.18, corner_offset=2, fwhm=4),
+        threshold=0.5,
+        metadata={},
+    )
+    return path
+
+
+@pytest.fixture
+def settings(checkpoint: Path, tmp_path: Path) -> Settings:
+    return Settings(model=str(checkpoint), weights_dir=tmp_path, device="cpu", threads=1)
+
+
+@pytest.fixture
+def handler(settings: Settings) -> ModelHandler:
+    return ModelHandler(settings)
+
+
+def test_a_mask_has_the_size_of_the_image_and_two_values(handler: ModelHandler) -> None:
+    found = handler.predict(IMAGE, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[])
+    assert found.mask.shape == (90, 120)
+    assert found.mask.dtype == np.uint8
+    assert found.mask.flags.c_contiguous
+    assert set(np.unique(found.mask)) == {0, 1}
+    assert found.bounds is not None
+    x0, y0, x1, y1 = found.bounds
+    assert found.mask[y0:y1, x0:x1].sum() == found.mask.sum()
+    assert 0.5 < found.confidence <= 1
+    assert set(found.timings) == {"network", "paste"}
+
+
+def test_several_boxes_give_the_union_of_their_masks(handler: ModelHandler) -> None:
+    clicks = [(80.0, 50.0), (25.0, 30.0)]  # not in the order of the boxes
+    both = handler.predict(IMAGE, boxes=[LEFT, RIGHT], pos_points=clicks, neg_points=[])
+    left = handler.predict(IMAGE, boxes=[LEFT], pos_points=clicks[1:], neg_points=[])
+    right = handler.predict(IMAGE, boxes=[RIGHT], pos_points=clicks[:1], neg_points=[])
+    np.testing.assert_array_equal(both.mask, left.mask | right.mask)
+
+
+def test_the_threshold_is_a_probability(handler: ModelHandler) -> None:
+    areas = [
+        int(
+            handler.predict(
+                IMAGE, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[], threshold=threshold
+            ).mask.sum()
+        )
+        for threshold in (0.001, 0.4, 0.5, 0.6, 0.999)
+    ]
+    assert areas == sorted(areas, reverse=True)
+    assert areas[0] > areas[2] > areas[-1]
+
+
+def test_a_threshold_that_nothing_reaches_gives_an_empty_mask(handler: ModelHandler) -> None:
+    found = handler.predict(
+        IMAGE, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[], threshold=0.9999999
+    )
+    assert not found.mask.any()
+    assert found.bounds is None
+    assert found.confidence == 0
+
+
+@pytest.mark.parametrize(
+    "box", [(-20.0, -10.0, 30.0, 40.0), (100.5, 70.2, 300.0, 300.0), (-9, -9, 999, 999)]
+)
+def test_boxes_partly_outside_are_clamped(
+    handler: ModelHandler, box: tuple[float, float, float, float]
+) -> None:
+    inside = (max(box[0], 0), max(box[1], 0), min(box[2], 120), min(box[3], 90))
+    a, b = (
+        handler.predict(IMAGE, boxes=[x], pos_points=[(20, 20)], neg_points=[])
+        for x in (box, inside)
+    )
+    np.testing.assert_array_equal(a.mask, b.mask)
+
+
+@pytest.mark.parametrize("box", [(-50, 0, 0, 20), (0, 90, 20, 120), (500, 500, 600, 600)])
+def test_boxes_outside_are_refused_with_the_size_of_the_image(
+    handler: ModelHandler, box: tuple[float, float, float, float]
+) -> None:
+    with pytest.raises(UnusableRequest, match="120 x 90 pixels") as error:
+        handler.predict(IMAGE, boxes=[LEFT, box], pos_points=[], neg_points=[])
+    assert error.value.code == "box_outside_image"
+    assert "Box 2" in error.value.message
+
+
+def test_clicks_outside_the_image_are_moved_to_its_edge(handler: ModelHandler) -> None:
+    a, b = (
+        handler.predict(IMAGE, boxes=[LEFT], pos_points=[click], neg_points=[(0.5, 89.5)])
+        for click in ((-1e6, 30.0), (0.5, 30.0))
+    )
+    np.testing.assert_array_equal(a.mask, b.mask)
+
+
+def test_a_box_alone_gives_a_mask(handler: ModelHandler) -> None:
+    found = handler.predict(IMAGE, boxes=[RIGHT], pos_points=[], neg_points=[])
+    assert found.mask.shape == (90, 120)
+
+
+def test_cached_answers_are_the_same_answers(settings: Settings) -> None:
+    cached, plain = ModelHandler(settings), ModelHandler(replace(settings, cache_mb=0))
+    for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
+        a, b = (
+            h.predict(IMAGE, boxes=[LEFT], pos_points=clicks, neg_points=[], image_key="k")
+            for h in (cached, plain)
+        )
+        np.testing.assert_array_equal(a.mask, b.mask)
+    assert cached.lookups()["crop"] == (1, 1)
+    assert plain.lookups()["crop"] == (0, 2)
+
+
+def test_an_image_is_decoded_once(handler: ModelHandler) -> None:
+    data = photo("PNG")
+    first, second = handler.decode(data, "key"), handler.decode(data, "key")
+    assert first is second
+    assert not first.flags.writeable
+    assert handler.lookups()["image"] == (1, 1)
+
+
+def test_it_says_what_runs(handler: ModelHandler) -> None:
+    handler.warm_up()
+    said = handler.describe()
+    assert said["model"] == "random"
+    assert (said["engine"], said["precision"], said["device"]) == ("torch", "fp32", "cpu")
+    assert said["threads"] == 1
+
+
+def test_what_cannot_start_says_so(settings: Settings) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(SettingsError, match="IOG_DEVICE"):
+            ModelHandler(replace(settings, device="cuda"))
+    with pytest.raises(WeightsError, match="iog weights fetch iog-pascal-sbd"):
+        ModelHandler(replace(settings, model="iog-pascal-sbd"))
