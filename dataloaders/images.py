@@ -1,0 +1,244 @@
+"""Image files, as they are uploaded to CVAT, to RGB pixels.
+
+Pillow reads the header, where everything that decides the rest stands: size, mode, orientation.
+OpenCV then decodes what it decodes fast and bit for bit alike; Pillow does everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from errors import NotAnImage, TooManyPixels
+
+__all__ = ["FORMATS", "decode"]
+
+# Formats with a signature that is hard to meet by chance. Pillow knows more, among them some that
+# take any bytes for an image (TGA) or start other programs (EPS).
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+
+_HINT = (
+    "Send the whole file of a JPEG, PNG, TIFF, BMP, WEBP, GIF, JPEG 2000, PPM or AVIF image, "
+    "base64-encoded."
+)
+# Modes of one channel with more than 8 bits, or floats; `convert("RGB")` would clip them to white.
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+# Where a PNG can keep its orientation. Pillow decodes all pixels before it tells, so ask first.
+_PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+
+# Two of Pillow's switches are module globals; whoever sets them must be alone.
+_PILLOW_SWITCHES = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the header says, and hence who decodes the pixels.
+
+    Attributes:
+        decoder: `opencv`, `opencv-deep` (several channels of 16 bits) or `pillow`.
+        size_hw: height and width of the pixels as the decoder returns them.
+        orientation: EXIF orientation, 1..8, still to be applied to them.
+    """
+
+    decoder: Literal["opencv", "opencv-deep", "pillow"]
+    size_hw: tuple[int, int]
+    orientation: int
+
+
+def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Decodes an image file of any Pillow mode; of several frames, the first.
+
+    Samples of more than 8 bits and floats are stretched: the smallest value of the image becomes 0
+    and the largest 255. Alpha is dropped, as in CVAT's own conversion to RGB, which shows the
+    stored colours. Slightly truncated files are read as far as they go.
+
+    Args:
+        data: the bytes of the file.
+        max_pixels: most pixels (width times height) to accept; checked before decoding.
+
+    Returns:
+        uint8 [H, W, 3], RGB, C-contiguous, upright (EXIF orientation applied).
+
+    Raises:
+        NotAnImage: (415) not one of `FORMATS`, or damaged beyond reading.
+        TooManyPixels: (413) more than `max_pixels`, or more than the memory holds.
+    """
+    try:
+        header = _read_header(data, max_pixels=max_pixels)
+        pixels = _decode_with_opencv(data, header)
+        if pixels is None:
+            pixels = _decode_with_pillow(data, max_pixels=max_pixels)
+        return np.ascontiguousarray(pixels)
+    except (NotAnImage, TooManyPixels):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise TooManyPixels(
+            "too_many_pixels",
+            f"The image has more than {max_pixels} pixels.",
+            field="image",
+            hint="Send a smaller image, or raise IOG_MAX_PIXELS on the server.",
+        ) from None
+    except MemoryError:
+        raise TooManyPixels(
+            "too_many_pixels",
+            "The image needs more memory than there is.",
+            field="image",
+            hint="Send a smaller image, or give the server more memory.",
+        ) from None
+    except UnidentifiedImageError:
+        raise NotAnImage("not_an_image", _unidentified(data), field="image", hint=_HINT) from None
+    except Exception as error:
+        # Decoders answer hostile bytes with whatever exception comes up on the way (struct.error,
+        # SyntaxError, KeyError, zlib.error, ...). All of them mean the same to the sender.
+        raise NotAnImage(
+            "broken_image",
+            "The image is damaged and cannot be decoded.",
+            field="image",
+            hint=_HINT,
+        ) from error
+
+
+def _unidentified(data: bytes) -> str:
+    start = data[:256].lstrip()
+    if start.startswith(b"<"):
+        return "The image is text, such as SVG or HTML, and has no pixels."
+    return "The image is empty." if not data else "The image is of no known format."
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
+    """The file opened by Pillow, which for this time accepts truncated files and counts pixels."""
+    with _PILLOW_SWITCHES, warnings.catch_warnings():
+        # Remarks on odd metadata must not become errors where warnings are; the limit must.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+        try:
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = True, max_pixels
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                yield picture
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
+
+
+def _read_header(data: bytes, *, max_pixels: int) -> _Header:
+    with _opened(data, max_pixels=max_pixels) as picture:
+        size_hw = picture.height, picture.width
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            # Pillow and OpenCV both turn TIFF upright themselves, and give the upright size.
+            bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+            deep = max(bits) > 8 and picture.mode in ("RGB", "RGBA")
+            return _Header("opencv-deep" if deep else "pillow", size_hw, 1)
+        still = not getattr(picture, "is_animated", False)
+        if picture.format == "PNG":
+            plain = picture.mode in ("L", "LA", "RGB", "RGBA")
+            if not (still and plain and _png_is_complete(data)):
+                return _Header("pillow", size_hw, 1)
+            marked = any(mark in data for mark in _PNG_METADATA)
+            orientation = _orientation(picture) if marked else 1
+            deep = data[24] == 16  # bit depth in IHDR, which is always the first chunk
+            return _Header("opencv-deep" if deep else "opencv", size_hw, orientation)
+        # The second picture of an MPO is a preview or the other eye; cameras write them as JPEG.
+        still = still or picture.format == "MPO"
+        plain = picture.format in ("JPEG", "MPO", "BMP", "WEBP") and picture.mode in ("L", "RGB")
+        if still and plain:
+            return _Header("opencv", size_hw, _orientation(picture))
+        return _Header("pillow", size_hw, 1)
+
+
+def _png_is_complete(data: bytes) -> bool:
+    """Whether all chunks up to the last are there in full.
+
+    OpenCV sets memory aside for a chunk before it looks whether so much data follows: one damaged
+    length costs 4 GB and many seconds.
+    """
+    start = 8
+    while start + 12 <= len(data):  # length, name, content, checksum
+        name = data[start + 4 : start + 8]
+        start += 12 + int.from_bytes(data[start : start + 4], "big")
+        if name == b"IEND":
+            return start <= len(data)
+    return False
+
+
+def _decode_with_opencv(data: bytes, header: _Header) -> NDArray[np.uint8] | None:
+    """RGB uint8 [H, W, 3], upright; None where it is Pillow's turn."""
+    if header.decoder == "pillow":
+        return None
+    deep = header.decoder == "opencv-deep"
+    flags = cv2.IMREAD_UNCHANGED if deep else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    # None for damaged files, which Pillow reads as far as they go.
+    if pixels is None or pixels.shape[:2] != header.size_hw:
+        return None
+    if not deep:
+        return _upright(pixels.astype(np.uint8, copy=False), header.orientation)
+    if pixels.ndim == 3:  # BGR or BGRA: colours only, red first
+        pixels = pixels[..., 2::-1]
+    return _upright(_stretched(pixels), header.orientation)
+
+
+def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3], upright, of any mode."""
+    with _opened(data, max_pixels=max_pixels) as picture:
+        picture.load()
+        orientation = _orientation(picture)
+        if picture.mode in _DEEP_MODES:
+            return _upright(_stretched(np.asarray(picture)), orientation)
+        plain = picture
+        if picture.mode in ("P", "PA", "RGBa") or "transparency" in picture.info:
+            # By way of RGBA the colours behind transparent pixels stay what the file says.
+            plain = picture.convert("RGBA")
+        return _upright(np.asarray(plain.convert("RGB")), orientation)
+
+
+def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of any range [H, W] or [H, W, 3] -> uint8 [H, W, 3], smallest 0, largest 255.
+
+    One scale for all channels, so that colours keep their balance. NaN becomes 0, infinities the
+    end of the range they point to, and a constant image the nearest of 0..255.
+    """
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    # float32 is exact for 16 bits and halves the memory; the differences of int32 need more.
+    exact: NDArray[np.floating[Any]] = values.astype(
+        np.float32 if values.itemsize <= 2 else np.float64
+    )
+    if high > low:
+        exact = (exact - low) / (high - low) * 255
+    bounded = np.clip(np.nan_to_num(exact, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
+    pixels = np.rint(bounded).astype(np.uint8)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none or it cannot be read."""
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as with pixels: damaged metadata raises anything, and is no reason to fail
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Applies an EXIF orientation, which says where the first row and the first column belong."""
+    if orientation >= 5:  # first row is a side: swap the axes
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
