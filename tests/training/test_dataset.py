@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dataloaders.geometry import CropRule
+from dataloaders.instance_masks import InstanceMasks
+from dataloaders.samples import Sample
+from tests.tiny_dataset import write_folder
+from training.config import TrainingConfig
+from training.corrections import corrected_clicks
+from training.dataset import TrainingSamples, make_example
+
+CONFIG = TrainingConfig(
+    crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
+    small_frame=48,
+    steps=10,
+    batch=4,
+)
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> InstanceMasks:
+    return InstanceMasks(write_folder(tmp_path_factory.mktemp("data")), split="train")
+
+
+def test_an_example_depends_on_its_number_alone(objects: InstanceMasks) -> None:
+    samples = TrainingSamples(objects, CONFIG)
+    for a, b in zip(samples[33], TrainingSamples(objects, CONFIG)[33], strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(samples[33].x, samples[34].x)
+
+
+def test_the_frame_grows_during_the_run(objects: InstanceMasks) -> None:
+    samples = TrainingSamples(objects, CONFIG)
+    assert len(samples) == 40
+    assert samples[19].x.shape == (5, 48, 48)
+    assert samples[20].x.shape == (5, 64, 64)
+    assert CONFIG.frame_at(0).fwhm == pytest.approx(3)
+
+
+def test_an_example_is_what_the_networks_take(objects: InstanceMasks) -> None:
+    samples = TrainingSamples(objects, replace(CONFIG, centre_share=0.0))
+    for number in range(20, 30):
+        x, label, valid = samples[number]
+        assert x.dtype == label.dtype == valid.dtype == torch.float32
+        assert x.min() >= 0
+        assert x.max() <= 255
+        assert set(label.unique().tolist()) == {0.0, 1.0}
+        assert set(valid.unique().tolist()) <= {0.0, 1.0}
+        row, column = divmod(int(x[3].argmax()), 64)
+        assert x[3, row, column] == 255
+        assert label[0, row, column] == 1
+
+
+def test_subsets_are_drawn_by_their_weight(
+    objects: InstanceMasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, set_weights={"rings": 0.0})
+    samples = TrainingSamples(objects, config)
+    drawn: list[str] = []
+
+    def watch(self: InstanceMasks, index: int) -> Sample:
+        drawn.append(self.subset(index))
+        return read(self, index)
+
+    read = InstanceMasks.__getitem__
+    monkeypatch.setattr(InstanceMasks, "__getitem__", watch)
+    for number in range(12):
+        samples[number]
+    assert set(drawn) == {"discs"}
+
+
+def test_an_object_that_vanishes_at_network_size_is_left_out(objects: InstanceMasks) -> None:
+    sample = objects[0]
+    speck = np.zeros((2000, 2000), np.bool_)
+    speck[1000, 1000] = True
+    speck[0, 0] = speck[1999, 1999] = True
+    photo = np.zeros((2000, 2000, 3), np.uint8)
+    vanishing = replace(sample, image=photo, mask=speck, void=np.zeros_like(speck))
+    rng = np.random.default_rng(0)
+    rule = replace(CONFIG.crop, antialias=True)
+    assert make_example(vanishing, rule, CONFIG, rng) is None
+
+
+def test_corrections_lie_on_the_errors() -> None:
+    label = torch.zeros(2, 1, 32, 32)
+    label[:, :, 8:24, 8:24] = 1
+    logits = torch.full_like(label, -9.0)
+    logits[1] = 9.0  # everything: the background is wrong
+    maps = torch.zeros(2, 2, 32, 32)
+    clicks = corrected_clicks(
+        logits,
+        label,
+        torch.ones_like(label),
+        maps,
+        fwhm=4,
+        max_clicks=3,
+        rng=np.random.default_rng(0),
+    )
+    missed, leaked = clicks[0], clicks[1]
+    assert missed[0].max() == 255
+    assert missed[1].max() == 0
+    assert leaked[0].max() == 0
+    assert leaked[1].max() == 255
+    assert (label[0, 0][missed[0] == 255] == 1).all()
+    assert (label[1, 0][leaked[1] == 255] == 0).all()
+
+
+def test_perfect_predictions_get_no_clicks() -> None:
+    label = torch.zeros(1, 1, 32, 32)
+    label[..., 8:24, 8:24] = 1
+    maps = torch.rand(1, 2, 32, 32)
+    clicks = corrected_clicks(
+        label - 0.5,
+        label,
+        torch.ones_like(label),
+        maps,
+        fwhm=4,
+        max_clicks=3,
+        rng=np.random.default_rng(0),
+    )
+    assert torch.equal(clicks, maps)
