@@ -130,8 +130,8 @@ def respond(function: Function, body: object) -> Answer:
     for name, (hits, misses) in function.model.lookups().items():
         answer.report[f"{name}_cache_hits"] = hits - before[name][0]
         answer.report[f"{name}_cache_misses"] = misses - before[name][1]
-    answer.report["status"] = answer.status
-    answer.report["total_ms"] = _milliseconds_since(start)
+    outcome: dict[str, object] = {"status": answer.status, "total_ms": _milliseconds_since(start)}
+    answer.report = outcome | answer.report
     return answer
 
 

@@ -31,11 +31,14 @@ _HELP: Final = {
     "request": "POST / with Content-Type: application/json",
     "body": {
         "image": "<base64 of an image file>",
-        "obj_bbox": [["x1", "y1"], ["x2", "y2"]],
-        "pos_points": [["x", "y"]],
-        "neg_points": [],
+        "obj_bbox": "[[x1, y1], [x2, y2]]",
+        "pos_points": "[[x, y], ...], on the object",
+        "neg_points": "[[x, y], ...], beside it",
     },
-    "answer": {"mask": "rows of 0 and 1, the size of the image", "points": "outline [[x, y], ...]"},
+    "answer": {
+        "mask": "rows of 0 and 1, the size of the image",
+        "points": "[[x, y], ...], the outline",
+    },
     "health": "GET /health",
     "metrics": "GET /metrics",
 }

@@ -1,0 +1,80 @@
+"""`iog`: the command line.
+
+    iog serve       answer requests over HTTP on this machine
+    iog predict     segment one object in one image
+    iog weights     list, fetch and check the models' weights
+
+Whatever goes wrong is one sentence on stderr and an exit status that is not 0.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from commands import weights
+from commands.predict import predict
+from commands.serve import serve
+from errors import RequestError, SettingsError, WeightsError
+
+__all__ = ["app", "main"]
+
+
+class _Sentences(TyperGroup):
+    """Turns the errors of every command into sentences."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as in click
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, WeightsError, RequestError) as error:
+            text = str(error)  # a request error's hint speaks to those who write JSON
+        except OSError as error:
+            text = _os_sentence(error)
+        except (RuntimeError, ValueError, MemoryError, ImportError) as error:
+            if ctx.params["debug"] or isinstance(error, typer.Exit | typer.Abort):
+                raise
+            text = f"{type(error).__name__}: {error} (iog --debug ... shows where)"
+        typer.echo(f"Error: {text}", err=True)
+        raise typer.Exit(1)
+
+
+def _os_sentence(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iog {importlib.metadata.version('iog-nuclio')}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=_Sentences, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app.command()(serve)
+app.command()(predict)
+app.add_typer(weights.app, name="weights", help="List, fetch and check the models' weights.")
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Inside-Outside Guidance: a box and clicks in, a mask out."""
+
+
+def main() -> None:
+    """Run the command line; the entry point of `iog`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

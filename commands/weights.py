@@ -1,0 +1,118 @@
+"""`iog weights`: what models there are, and getting them onto this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from errors import WeightsError
+from settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from networks.weights import WeightsRow
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+_Name = Annotated[str, typer.Argument(help="A name from `iog weights list`, or a path.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """Show every model, and whether its weights are on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from networks.weights import locate, rows
+
+    settings = Settings.from_env()
+    table = Table("name", "network", "weights", box=None, pad_edge=False)
+    for row in rows():
+        path = locate(row.name, weights_dir=settings.weights_dir)
+        table.add_row(row.name, row.architecture, _state(row, path))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print("\nTerms:")
+    for row in rows():
+        console.print(f"  {row.name}: {row.licence}")
+
+
+def _state(row: WeightsRow, path: Path | None) -> str:
+    if path is not None:
+        return f"here, {path.stat().st_size / 1e6:.1f} MB"
+    return f"not here: iog weights fetch {row.name}" if row.published else "missing"
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name from `iog weights list`.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE|URL", help="A mirror, or a file you have already."),
+    ] = None,
+) -> None:
+    """Download published weights, once; an interrupted download goes on where it stopped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from networks.fetching import fetch as fetch_weights
+
+    settings = Settings.from_env()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        path = fetch_weights(
+            name,
+            weights_dir=settings.weights_dir,
+            source=source,
+            sha256=settings.weights_sha256,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        size = path.stat().st_size
+        bar.update(task, completed=size, total=size)
+    typer.echo(path)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names or paths [default: all that are on this machine]."),
+    ] = None,
+) -> None:
+    """Read and hash weights, and check that they fit their network."""
+    from networks.checkpoints import verify as verify_weights
+    from networks.weights import locate, rows
+
+    settings = Settings.from_env()
+    present = [r.name for r in rows() if locate(r.name, weights_dir=settings.weights_dir)]
+    failed = False
+    for name in names or present:
+        try:
+            report = verify_weights(
+                name, weights_dir=settings.weights_dir, sha256=settings.weights_sha256
+            )
+        except WeightsError as error:
+            failed = True
+            typer.echo(f"{name}: {error}", err=True)
+        else:
+            typer.echo(
+                f"{name}: good: {report.row.architecture}, {report.size} bytes, sha256 "
+                f"{report.sha256}; {report.standing}"
+            )
+    if not names and not present:
+        typer.echo("There are no weights on this machine; see `iog weights list`.", err=True)
+    if failed or not (names or present):
+        raise typer.Exit(1)
+
+
+@app.command()
+def path(name: _Name) -> None:
+    """Print where the weights lie."""
+    from networks.weights import resolve
+
+    typer.echo(resolve(name, weights_dir=Settings.from_env().weights_dir)[1])
