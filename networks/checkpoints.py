@@ -129,9 +129,6 @@ def load(
     weights = open_weights(name_or_path, weights_dir=weights_dir, sha256=sha256)
     with torch.device("meta"):
         network = build_network(weights.row.architecture)
-    if any(buffer.is_meta and key not in weights.state for key, buffer in network.named_buffers()):
-        # Constants that are not part of the file: only a network built for real has them.
-        network = build_network(weights.row.architecture)
     network.load_state_dict(weights.state, strict=True, assign=True)
     network.eval().requires_grad_(False).to(device)
     return LoadedModel(network, weights.row, weights.path, weights.metadata)
@@ -222,7 +219,8 @@ def save(
     Raises:
         WeightsError: the state does not fit the architecture, or has values that are not finite
             in ``dtype``.
-        ValueError: the architecture or the threshold is unknown, or the metadata is not JSON.
+        ValueError, TypeError: the architecture is unknown, the threshold no probability, or the
+            metadata not JSON.
     """
     if not 0 < threshold < 1:
         raise ValueError(f"threshold {threshold} is not a probability between 0 and 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 import torch
@@ -20,10 +21,9 @@ def closest(state: Mapping[str, Tensor]) -> str:
     """The architecture of which the state has the largest share of keys in the right shape."""
 
     def agreement(architecture: str) -> float:
-        keys = {k: want for k, want in _expected(architecture).items() if not k.endswith(_COUNTER)}
-        return sum(k in state and state[k].shape == want.shape for k, want in keys.items()) / len(
-            keys
-        )
+        wanted = {k: v.shape for k, v in _expected(architecture).items() if _COUNTER not in k}
+        found = sum(k in state and state[k].shape == shape for k, shape in wanted.items())
+        return found / len(wanted)
 
     return max(ARCHITECTURES, key=agreement)
 
@@ -61,7 +61,8 @@ def complete(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor
     }
 
 
-def _expected(architecture: str) -> dict[str, Tensor]:
+@cache
+def _expected(architecture: str) -> Mapping[str, Tensor]:
     """The network's state dict with tensors that have a shape and a dtype, but no values."""
     with torch.device("meta"):
         return build_network(architecture).state_dict()

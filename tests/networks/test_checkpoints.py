@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,13 +102,14 @@ def test_a_legacy_file_is_read_instead(
     assert mapped_kib(path)["Rss"] == 0
 
 
-def test_constants_outside_the_file_are_there(
-    random_state: RandomState, write: Write, tmp_path: Path
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_a_loaded_network_computes(
+    random_state: RandomState, write: Write, tmp_path: Path, kind: str
 ) -> None:
-    model = load(str(write(random_state("iog-lite"), "zip")), weights_dir=tmp_path)
-    features = model.network.encode(torch.full((1, 5, 64, 64), 255.0))  # type: ignore[operator]
-    assert all(feature.shape[0] == 1 for feature in features)
-    assert not any(buffer.is_meta for buffer in model.network.buffers())
+    """Nothing is left of the network without values that the weights were put into."""
+    model = load(str(write(random_state("iog-lite"), kind)), weights_dir=tmp_path)
+    fine = model.network(torch.zeros(1, 5, 64, 64), torch.zeros(1, 2, 64, 64))[-1]
+    assert (fine.device.type, fine.shape) == ("cpu", (1, 1, 16, 16))
 
 
 def test_a_half_precision_checkpoint_is_half_as_large_and_loads_as_float32(
@@ -323,6 +325,25 @@ def test_verify_describes_the_file(
     assert "IOG_WEIGHTS_SHA256" in report.standing
     with pytest.raises(WeightsError, match="IOG_WEIGHTS_SHA256 asks for 0000"):
         verify(str(path), weights_dir=tmp_path, sha256="0" * 64)
+
+
+def test_verify_tells_how_the_hash_compares(
+    random_state: RandomState,
+    write: Write,
+    small_row: WeightsRow,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path = write(random_state("iog-lite"), "zip").rename(tmp_path / small_row.filename)
+    digest = sha256_of(path)
+    for known, confirmed, standing in (
+        (digest, True, "equals the published file"),
+        (digest, False, "equals the public copy that is known"),
+        ("0" * 64, False, "differs from the public copy that is known, which nobody has confirmed"),
+    ):
+        row = replace(small_row, sha256=known, sha256_confirmed=confirmed)
+        monkeypatch.setattr("networks.weights.TABLE", {row.name: row})
+        assert verify("small", weights_dir=tmp_path).standing == standing
 
 
 def test_the_bundled_model_is_what_the_table_says() -> None:
