@@ -180,9 +180,7 @@ class Crop:
         ).astype(np.float32, copy=False)
         return full[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left], region
 
-    def paste(
-        self, probability: NDArray[np.float32], image_size: SizeHW
-    ) -> NDArray[np.float32]:
+    def paste(self, probability: NDArray[np.float32], image_size: SizeHW) -> NDArray[np.float32]:
         """Bring a probability map back into a whole image: float32 [H, W], 0 outside the window."""
         canvas = np.zeros(image_size, np.float32)
         values, (x0, y0, x1, y1) = self.paste_visible(probability, image_size)

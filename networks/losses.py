@@ -55,4 +55,3 @@ def soft_iou_loss(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     intersection = (p * t).sum(dim=(1, 2, 3))
     union = (p + t - p * t).sum(dim=(1, 2, 3))
     return (1.0 - (intersection + 1.0) / (union + 1.0)).mean()
-

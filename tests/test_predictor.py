@@ -22,8 +22,8 @@ class RecordingEngine:
         self.inputs: list[NDArray[np.float32]] = []
         self.clicks: list[NDArray[np.float32]] = []
         yy, xx = np.mgrid[:64, :64]
-        distance = (xx - answer[0]) ** 2 + (yy - answer[1]) ** 2
-        self.probability = (distance < 60).astype(np.float32)
+        distance: NDArray[np.int64] = (xx - answer[0]) ** 2 + (yy - answer[1]) ** 2
+        self.probability: NDArray[np.float32] = (distance < 60).astype(np.float32)
 
     def encode(self, x: NDArray[np.float32]) -> int:
         self.inputs.append(x)

@@ -3,7 +3,8 @@
     python -m training training/configs/iog-lite.toml --data train_400.tar \\
         --initial mobilenet_v1_imagenet.npz --out runs/iog-lite
 
-The same command goes on with a run that was stopped.
+The same command goes on with a run that was stopped. The finished weights lie in the run's folder
+as ``NAME.pt``, NAME being the architecture; ``iog serve --model PATH`` takes them.
 """
 
 from __future__ import annotations
@@ -27,15 +28,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, help="overrides the settings' number of steps")
     arguments = parser.parse_args()
+    from training.export import export
     from training.loop import train
 
     try:
         config = TrainingConfig.from_toml(arguments.config, steps=arguments.steps)
-        path = train(config, data=arguments.data, initial=arguments.initial, out=arguments.out)
+        train(config, data=arguments.data, initial=arguments.initial, out=arguments.out)
     except (ConfigError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"wrote {path}")
+    out = arguments.out / f"{config.architecture}.pt"
+    print(f"wrote {export(arguments.out, out, data=arguments.data.name)}")
     return 0
 
 

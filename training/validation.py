@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from caching import ByteCache
 from dataloaders.instance_masks import InstanceMasks
-from evaluation.clicks import click_curve
+from evaluation.protocol import Summary, score_objects
 from networks.engines import TorchEngine
 from predictor import Predictor
 from training.config import TrainingConfig
@@ -31,14 +30,11 @@ def validate(network: nn.Module, config: TrainingConfig, data: Path) -> dict[str
         cache=ByteCache[Any](64 << 20),
     )
     objects = InstanceMasks(data, split="val")
-    curves = np.array(
-        [
-            click_curve(predictor, objects[i], corrections=CORRECTIONS, threshold=config.threshold)
-            for i in range(len(objects))
-        ]
+    summary = Summary.of(
+        list(score_objects(predictor, objects, corrections=CORRECTIONS, threshold=config.threshold))
     )
     return {
-        "iou": float(curves[:, 0].mean()),
-        "share_over_85": float((curves[:, 0] > 0.85).mean()),
-        "iou_clicks": float(curves[:, -1].mean()),
+        "iou": summary.ious[0],
+        "share_over_85": summary.good,
+        "iou_clicks": summary.ious[-1],
     }

@@ -21,7 +21,8 @@ class ObedientEngine:
         return None
 
     def decode(self, encoded: None, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (clicks[0] > 60).astype(np.float32)
+        near: NDArray[np.float32] = (clicks[0] > 60).astype(np.float32)
+        return near
 
     def nbytes(self, encoded: None) -> int:
         return 0

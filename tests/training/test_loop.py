@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from dataloaders.geometry import CropRule
+from dataloaders.instance_masks import InstanceMasks
 from networks import build_network
 from tests.tiny_dataset import write_folder
 from training import loop
 from training.config import TrainingConfig
+from training.dataset import TrainingSamples
 from training.loop import train
 
 CONFIG = TrainingConfig(
@@ -80,7 +82,7 @@ def test_learning_lowers_the_loss_on_one_batch(data: Path) -> None:
     torch.manual_seed(0)
     network = build_network("iog-lite")
     config = replace(CONFIG, small_share=0.0, click_share=0.0)
-    samples = loop.TrainingSamples(loop.InstanceMasks(data, split="train"), config)
+    samples = TrainingSamples(InstanceMasks(data, split="train"), config)
     batch = torch.utils.data.default_collate([samples[i] for i in range(4)])
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
     losses = []
