@@ -1,0 +1,1 @@
+"""Images, masks and the geometry between them, in NumPy; never a network."""
