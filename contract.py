@@ -307,11 +307,11 @@ def _problem(kind: str, name: str, shown: str, context: dict[str, Any]) -> tuple
             return "missing_field", "is missing"
         case "too_short" | "too_long":
             wanted = context.get("min_length", context.get("max_length"))
-            return shape, f"has {context['actual_length']} numbers instead of {wanted}"
+            return shape, f"has {_count(context['actual_length'], 'number')} instead of {wanted}"
         case "list_type":
             return shape, f"is {shown}, not a list"
         case "odd_corners":
-            return shape, f"has {context['count']} corners; a box has two"
+            return shape, f"has {_count(context['count'], 'corner')}; each box takes two"
         case "float_type":
             return number, f"is {shown}, not a number"
         case "finite_number" | "greater_than_equal" | "less_than_equal":
@@ -324,6 +324,10 @@ def _problem(kind: str, name: str, shown: str, context: dict[str, Any]) -> tuple
             return "unknown_output", f"is {shown}, not a name or a list of names"
         case _:
             return "invalid_type", f"is {shown}, not a string"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -188,7 +188,7 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
 }
 
 
-def body(image: bytes | None = None, **fields: object) -> dict[str, object]:
+def body(image: bytes | None = None, /, **fields: object) -> dict[str, object]:
     """A request that is fine, with the given fields replaced; a field set to `...` is left out."""
     data = photo() if image is None else image
     request: dict[str, object] = {

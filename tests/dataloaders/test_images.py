@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -197,6 +198,14 @@ def test_deep_colour_tiff_is_upright_too(orientation: int) -> None:
 def test_damaged_exif_does_not_matter() -> None:
     data = builders.photo("JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff" + bytes(8))
     assert read(data).shape == (builders.HEIGHT, builders.WIDTH, 3)
+
+
+def test_metadata_that_raises_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: Image.Image) -> None:
+        raise struct.error("unpack requires a buffer of 8 bytes")
+
+    monkeypatch.setattr(Image.Image, "getexif", damaged)
+    assert np.array_equal(read(builders.photo("BMP")), builders.pattern())
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
