@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from commands import weights
 from commands.predict import predict
@@ -26,17 +27,19 @@ __all__ = ["app", "main"]
 class _Sentences(TyperGroup):
     """Turns the errors of every command into sentences."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as in click
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as in typer
         try:
             return super().invoke(ctx)
+        except (TyperException, typer.Exit, typer.Abort):  # typer's own: usage, --help, Ctrl-C
+            raise
         except (SettingsError, WeightsError, RequestError) as error:
             text = str(error)  # a request error's hint speaks to those who write JSON
         except OSError as error:
             text = _os_sentence(error)
-        except (RuntimeError, ValueError, MemoryError, ImportError) as error:
-            if ctx.params["debug"] or isinstance(error, typer.Exit | typer.Abort):
+        except Exception as error:
+            if ctx.params["debug"]:
                 raise
-            text = f"{type(error).__name__}: {error} (iog --debug ... shows where)"
+            text = f"{type(error).__name__}: {error} (iog --debug COMMAND shows where)"
         typer.echo(f"Error: {text}", err=True)
         raise typer.Exit(1)
 

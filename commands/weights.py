@@ -36,7 +36,7 @@ def list_() -> None:
         table.add_row(row.name, row.architecture, _state(row, path))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    console.print("\nTerms:")
+    console.print("\n`iog weights fetch NAME` downloads what is not here. Terms:")
     for row in rows():
         console.print(f"  {row.name}: {row.licence}")
 
@@ -44,7 +44,7 @@ def list_() -> None:
 def _state(row: WeightsRow, path: Path | None) -> str:
     if path is not None:
         return f"here, {path.stat().st_size / 1e6:.1f} MB"
-    return f"not here: iog weights fetch {row.name}" if row.published else "missing"
+    return "not here" if row.published else "missing"
 
 
 @app.command()

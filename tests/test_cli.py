@@ -1,0 +1,362 @@
+"""`iog` as it is typed: arguments, files written, sentences and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+import cli
+from dataloaders.overlay import BOX, POSITIVE
+from networks import build_network
+from networks.checkpoints import save
+from networks.weights import TABLE
+from tests.builders import photo
+
+ROOT = Path(cli.__file__).parent
+HEIGHT, WIDTH = 40, 56
+BOX_ARGUMENTS = ("--box", "10,8,40,31")
+
+Iog = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def random_lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of iog-lite whose parameters are random, the same every time."""
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.manual_seed(1)
+    row = TABLE["iog-lite"]
+    save(
+        path,
+        build_network(row.architecture).state_dict(),
+        architecture=row.architecture,
+        crop=row.crop,
+        threshold=row.threshold,
+        metadata={},
+    )
+    return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_lite: Path) -> Path:
+    """The folder the commands run in, with photo.png; the random model is the default one."""
+    (tmp_path / "photo.png").write_bytes(photo("PNG"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IOG_MODEL", str(random_lite))
+    monkeypatch.setenv("IOG_WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.setenv("IOG_DEVICE", "cpu")
+    monkeypatch.setenv("IOG_THREADS", "1")
+    return tmp_path
+
+
+@pytest.fixture
+def iog(here: Path) -> Iog:
+    runner = CliRunner()
+
+    def run(*arguments: str) -> Result:
+        return runner.invoke(cli.app, arguments)
+
+    return run
+
+
+def refused(result: Result, *words: str) -> None:
+    """It failed with a sentence, on stderr, without a traceback."""
+    assert result.exit_code != 0
+    assert isinstance(result.exception, SystemExit)
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in " ".join(result.stderr.split())
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    assert pixels.dtype == np.uint8
+    return pixels.astype(np.uint8, copy=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("serve",),
+        ("predict",),
+        ("weights",),
+        ("weights", "list"),
+        ("weights", "fetch"),
+        ("weights", "verify"),
+        ("weights", "path"),
+    ],
+)
+def test_every_command_explains_itself(iog: Iog, command: tuple[str, ...]) -> None:
+    result = iog(*command, "--help")
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+    assert "Options:" in result.stdout
+
+
+def test_the_version_is_the_projects(iog: Iog) -> None:
+    result = iog("--version")
+
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert (result.exit_code, result.stdout) == (0, f"iog {version[1]}\n")
+
+
+def test_predict_writes_a_mask_beside_the_caller(iog: Iog, here: Path) -> None:
+    result = iog("predict", "photo.png", *BOX_ARGUMENTS, "--point", "25,19.5")
+
+    assert result.exit_code == 0, result.output
+    mask = read(here / "photo-mask.png")
+    assert mask.shape == (HEIGHT, WIDTH)
+    assert set(np.unique(mask)) <= {0, 255}
+    assert "Wrote photo-mask.png" in result.stderr
+    assert re.search(rf"\d+ of {HEIGHT * WIDTH} pixels \([\d.]+%\), confidence ", result.stderr)
+
+
+def test_predict_writes_what_it_is_asked_for(iog: Iog, here: Path) -> None:
+    result = iog(
+        "predict", "photo.png", *BOX_ARGUMENTS, "--point", "25,19.5", "--point", "20,15",
+        "--negative", "12,10", "--output", "m.png", "--overlay", "o.PNG", "--json", "a.json",
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in here.iterdir()) == ["a.json", "m.png", "o.PNG", "photo.png"]
+    answer = json.loads((here / "a.json").read_text())
+    assert np.array_equal(np.array(answer["mask"]) * 255, read(here / "m.png"))
+    overlay = read(here / "o.PNG")[:, :, ::-1]
+    assert overlay.shape == (HEIGHT, WIDTH, 3)
+    assert tuple(overlay[19, 25]) == POSITIVE
+    assert tuple(overlay[8, 39]) == BOX
+
+
+def test_predict_gives_json_to_a_pipe_and_nothing_else(
+    iog: Iog, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOG_OUTPUT", "rle,polygon")
+
+    result = iog("predict", "photo.png", *BOX_ARGUMENTS, "--json", "-")
+
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)) == {"rle", "polygon"}
+    assert sorted(p.name for p in here.iterdir()) == ["photo.png"]
+
+
+def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
+    for name, threshold in (("all.png", "0.0001"), ("none.png", "0.9999")):
+        result = iog(
+            "predict", "photo.png", *BOX_ARGUMENTS, "--threshold", threshold, "--output", name
+        )
+        assert result.exit_code == 0, result.output
+
+    assert read(here / "all.png").sum() > 0
+    assert read(here / "none.png").sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("photo.png",), ("--box",)),
+        (("photo.png", "--box", "1,2,3"), ("--box", "'1,2,3'", "4 numbers")),
+        (("photo.png", "--box", "a,b,c,d"), ("--box", "4 numbers")),
+        (("photo.png", *BOX_ARGUMENTS, "--point", "3"), ("--point", "2 numbers")),
+        (("photo.png", *BOX_ARGUMENTS, "--negative", "3,4,5"), ("--negative", "2 numbers")),
+        (("photo.png", "--box", "5,5,5,5"), ("no area",)),
+        (("photo.png", "--box", "nan,1,5,5"), ("obj_bbox",)),
+        (("photo.png", "--box", "500,500,600,600"), ("outside the image",)),
+        (("photo.png", *BOX_ARGUMENTS, "--threshold", "1.5"), ("threshold",)),
+        (("photo.png", *BOX_ARGUMENTS, "--output", "m.jpg"), ("--output", ".png")),
+        (("photo.png", *BOX_ARGUMENTS, "--overlay", "o.txt"), ("--overlay", ".png or .jpg")),
+        (("photo.png", *BOX_ARGUMENTS, "--output", "photo.png"), ("the image itself",)),
+        (("photo.png", *BOX_ARGUMENTS, "--output", "no/m.png"), ("no/m.png: No such file",)),
+        (("missing.png", *BOX_ARGUMENTS), ("missing.png", "does not exist")),
+        (("notes.txt", *BOX_ARGUMENTS), ("no known format",)),
+        (("photo.png", *BOX_ARGUMENTS, "--model", "nothing"), ("'nothing'", "iog-lite")),
+        (("photo.png", *BOX_ARGUMENTS, "--model", "notes.txt"), ("notes.txt",)),
+    ],
+    ids=lambda value: " ".join(value[1:]) if value and value[0].endswith((".png", ".txt")) else "",
+)
+def test_predict_refuses_with_a_sentence(
+    iog: Iog, here: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    (here / "notes.txt").write_text("not an image")
+
+    refused(iog("predict", *arguments), *words)
+
+    assert sorted(p.name for p in here.iterdir()) == ["notes.txt", "photo.png"]
+
+
+def test_a_wrong_setting_is_a_sentence(iog: Iog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IOG_PRECISION", "fp8")
+
+    refused(iog("predict", "photo.png", *BOX_ARGUMENTS), "IOG_PRECISION is 'fp8'")
+
+
+def test_a_defect_is_a_sentence_too_and_a_traceback_on_request(
+    iog: Iog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by a bug")
+
+    monkeypatch.setattr("model_handler.ModelHandler", broken)
+
+    refused(iog("predict", "photo.png", *BOX_ARGUMENTS), "ZeroDivisionError: by a bug", "--debug")
+    assert isinstance(
+        iog("--debug", "predict", "photo.png", *BOX_ARGUMENTS).exception, ZeroDivisionError
+    )
+
+
+def test_unknown_commands_are_refused(iog: Iog) -> None:
+    refused(iog("segment"), "No such command 'segment'")
+
+
+# --- weights ---------------------------------------------------------------------------------
+
+
+def test_weights_list_names_every_model(iog: Iog) -> None:
+    result = iog("weights", "list")
+
+    assert result.exit_code == 0, result.output
+    for row in TABLE.values():
+        assert row.name in result.stdout
+        assert f"{row.name}: {row.licence}" in result.stdout
+    assert re.search(r"^iog-pascal-sbd +iog-resnet101 +not here$", result.stdout, re.MULTILINE)
+    assert "iog weights fetch" in result.stdout
+
+
+def test_weights_are_taken_from_a_file_found_and_verified(
+    iog: Iog, here: Path, random_lite: Path
+) -> None:
+    fetched = iog("weights", "fetch", "iog-lite", "--from", str(random_lite))
+    if (ROOT / "weights" / "iog-lite.pt").exists():
+        return  # the bundled file is found first, and is good
+    assert fetched.exit_code == 0, fetched.output
+    path = here / "weights" / "iog-lite.pt"
+    assert fetched.stdout == f"{path}\n"
+    assert path.read_bytes() == random_lite.read_bytes()
+
+
+def test_weights_verify_tells_good_from_bad(iog: Iog, here: Path, random_lite: Path) -> None:
+    damaged = here / "damaged.pt"
+    damaged.write_bytes(random_lite.read_bytes()[:-1000])
+
+    good = iog("weights", "verify", str(random_lite))
+    both = iog("weights", "verify", str(random_lite), str(damaged))
+
+    assert good.exit_code == 0
+    assert re.search(r"good: iog-lite, \d+ bytes, sha256 [0-9a-f]{64}", good.stdout)
+    assert both.exit_code == 1
+    assert "damaged.pt" in both.stderr
+    assert "random.pt: good" in both.stdout
+
+
+def test_weights_verify_holds_a_file_against_the_wanted_hash(
+    iog: Iog, random_lite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOG_WEIGHTS_SHA256", "0" * 64)
+
+    result = iog("weights", "verify", str(random_lite))
+
+    assert result.exit_code == 1
+    assert "0" * 64 in result.stderr
+
+
+def test_weights_path_prints_the_file(iog: Iog, random_lite: Path) -> None:
+    assert iog("weights", "path", str(random_lite)).stdout == f"{random_lite}\n"
+    refused(iog("weights", "path", "iog-pascal"), "iog weights fetch iog-pascal")
+
+
+@pytest.mark.parametrize("source", ["missing.pth", "ftp://example.org/x.pth"])
+def test_weights_fetch_refuses_a_source_it_cannot_use(iog: Iog, source: str) -> None:
+    refused(iog("weights", "fetch", "iog-pascal", "--from", source), source)
+
+
+def test_weights_fetch_knows_its_names(iog: Iog) -> None:
+    refused(iog("weights", "fetch", "iog-pascalle"), "iog-pascal-sbd")
+
+
+# --- serve, in a process of its own ----------------------------------------------------------
+
+
+def start_serve(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", "serve", *arguments],
+        env=None,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def server(here: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running `iog serve` and its address."""
+    process = start_serve("--port", "0")
+    try:
+        assert process.stdout is not None
+        ready = re.match(r"Ready: (http://127\.0\.0\.1:\d+) ", process.stdout.readline())
+        assert ready
+        yield process, ready[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_serve_answers_and_stops_cleanly(
+    server: tuple[subprocess.Popen[str], str], here: Path
+) -> None:
+    process, url = server
+    body = {"image": "", "obj_bbox": [[1, 1], [5, 5]]}
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        assert client.post("/", json=body).status_code == 400
+        # The port is taken: a second server says so at once and leaves the first alone.
+        second = start_serve("--port", url.rsplit(":", 1)[1])
+        _, complaint = second.communicate(timeout=60)
+        assert client.get("/health").status_code == 200
+
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=30)
+
+    assert second.returncode == 1
+    assert re.fullmatch(r"Error: Port \d+ of 127.0.0.1 is in use .*\n", complaint)
+    assert process.returncode == 0
+    assert "Started model=random" in log
+    assert "warning Request status=400" in log
+    assert log.endswith("Stopped.\n")
+    assert "Traceback" not in log
+
+
+def test_serve_ends_on_sigterm(server: tuple[subprocess.Popen[str], str]) -> None:
+    process, _ = server
+
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert log.endswith("Stopped.\n")
+
+
+def test_serve_without_weights_is_a_sentence(here: Path) -> None:
+    process = start_serve("--port", "0", "--model", "nothing")
+    out, log = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert out == ""
+    assert "Cannot start: There are no weights called 'nothing'" in log
+    assert "Traceback" not in log
