@@ -79,8 +79,6 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         if pixels is None:
             pixels = _decode_with_pillow(data, max_pixels=max_pixels)
         return np.ascontiguousarray(pixels)
-    except (NotAnImage, TooManyPixels):
-        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooManyPixels(
             "too_many_pixels",
@@ -182,13 +180,12 @@ def _decode_with_opencv(data: bytes, header: _Header) -> NDArray[np.uint8] | Non
     except cv2.error:
         return None
     # None for damaged files, which Pillow reads as far as they go.
-    if pixels is None or pixels.shape[:2] != header.size_hw:
+    if pixels is None or pixels.ndim != 3 or pixels.shape[:2] != header.size_hw:
         return None
     if not deep:
         return _upright(pixels.astype(np.uint8, copy=False), header.orientation)
-    if pixels.ndim == 3:  # BGR or BGRA: colours only, red first
-        pixels = pixels[..., 2::-1]
-    return _upright(_stretched(pixels), header.orientation)
+    # IMREAD_UNCHANGED gives BGR or BGRA: keep the colours, red first.
+    return _upright(_stretched(pixels[..., 2::-1]), header.orientation)
 
 
 def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -211,17 +208,24 @@ def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
     One scale for all channels, so that colours keep their balance. NaN becomes 0, infinities the
     end of the range they point to, and a constant image the nearest of 0..255.
     """
-    finite = values[np.isfinite(values)]
+    # Only floats have values that are not finite, and integers are many.
+    finite = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    # float32 is exact for 16 bits and halves the memory; the differences of int32 need more.
-    exact: NDArray[np.floating[Any]] = values.astype(
-        np.float32 if values.itemsize <= 2 else np.float64
-    )
-    if high > low:
-        exact = (exact - low) / (high - low) * 255
-    bounded = np.clip(np.nan_to_num(exact, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
-    pixels = np.rint(bounded).astype(np.uint8)
+    if values.dtype.kind == "u" and values.itemsize <= 2:
+        # A table of all values up to the largest is much smaller than the image.
+        pixels = _scaled(np.arange(int(high) + 1), low=low, high=high)[values]
+    else:
+        pixels = _scaled(values, low=low, high=high)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def _scaled(values: NDArray[Any], *, low: float, high: float) -> NDArray[np.uint8]:
+    """Maps low..high to 0..255; where both are equal, keeps what lies in that range."""
+    scaled = values.astype(np.float64)  # the differences of 32-bit integers need it
+    if high > low:
+        scaled = (scaled - low) / (high - low) * 255
+    bounded = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
+    return np.rint(bounded).astype(np.uint8)
 
 
 def _orientation(picture: Image.Image) -> int:

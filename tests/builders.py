@@ -93,6 +93,24 @@ def announcing(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def grey16_with_alpha() -> bytes:
+    """PNG of grey and alpha with 16 bits each, written by hand: no library here can."""
+    samples = np.stack([grey16(), grey16()[::-1]], axis=-1).astype(">u2")
+    lines = b"".join(b"\0" + line.tobytes() for line in samples)  # filter 0, then the samples
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+
+
 def _rgb16() -> NDArray[np.uint16]:
     """Pattern with values of twelve bits, uint16 [H, W, 3], BGR for OpenCV."""
     return (pattern()[..., ::-1].astype(np.uint16) * 16) + 100
@@ -138,6 +156,7 @@ READABLE: dict[str, Callable[[], bytes]] = {
     "png-RGB": lambda: photo("PNG", "RGB"),
     "png-RGBA": lambda: saved(translucent("RGBA"), "PNG"),
     "png-I;16": lambda: saved(Image.fromarray(grey16()), "PNG"),
+    "png-LA-16": grey16_with_alpha,
     "png-RGB-16": lambda: encoded(_rgb16(), ".png"),
     "png-RGBA-16": lambda: encoded(np.dstack([_rgb16(), grey16()]), ".png"),
     "png-animated": lambda: animation("PNG"),

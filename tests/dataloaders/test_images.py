@@ -47,7 +47,7 @@ COLOUR = {
     "gif-P": 20.0,
 }
 GREY = ("png-L", "png-LA", "jpeg-L", "jpeg2000-L", "pgm-L")
-DEEP = ("png-I;16", "tiff-I;16", "tiff-I;16B", "tiff-I", "tiff-F")
+DEEP = ("png-I;16", "png-LA-16", "tiff-I;16", "tiff-I;16B", "tiff-I", "tiff-F")
 
 
 def read(data: bytes) -> NDArray[np.uint8]:
