@@ -342,9 +342,9 @@ def _refusal(
 ) -> WeightsError:
     other = closest(state)
     if other != row.architecture and not find_misfit(state, other):
-        advice = f"it holds {other}: set IOG_MODEL={path} to use it as that"
+        advice = f"it holds {other}: ask for a model of that network, or for the file by its path"
     elif row.published:
-        advice = f"delete it and run `iog weights fetch {row.name}`"
+        advice = f"get the right file with `iog weights fetch {row.name} [--from FILE|URL]`"
     else:
         advice = f"give a file of one of {', '.join(ARCHITECTURES)}"
     return WeightsError(f"{path} is no {row.architecture} ({misfit}); {advice}.")

@@ -109,7 +109,8 @@ def _fetch(
         inspect(staged, row=row, sha256=sha256)
     except WeightsError as error:
         shutil.rmtree(folder)
-        raise WeightsError(f"What {source} gave was thrown away: {error}") from error
+        message = str(error).replace(str(staged), f"what {source} gave")
+        raise WeightsError(f"{row.name} was not stored: {message}") from error
     publish(staged, target)
     shutil.rmtree(folder)
 
@@ -147,11 +148,19 @@ def _download(url: str, staged: Path, *, row: WeightsRow, progress: Progress | N
                 shutil.rmtree(staged.parent)
                 staged.parent.mkdir()
                 continue
-            reason = str(error).splitlines()[0].rstrip(".:")
             raise WeightsError(
-                f"{row.filename} could not be downloaded from {url} ({reason}): run the command "
-                f"again to go on, or use `iog weights fetch {row.name} --from FILE|URL`."
+                f"{row.filename} could not be downloaded from {url} ({_reason(error)}): run the "
+                f"command again to go on, or use `iog weights fetch {row.name} --from FILE|URL`."
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What is at the bottom of a download's error, without the names of Python's objects."""
+    error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    text = str(getattr(error, "reason", None) or error) or type(error).__name__
+    return text.partition("\n")[0].rpartition("): ")[2].rstrip(".:")
 
 
 def _partial_sizes(staged: Path) -> dict[str, int]:

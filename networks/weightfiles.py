@@ -73,13 +73,13 @@ def check_identity(path: Path, *, row: WeightsRow | None, sha256: str | None) ->
     if row.sha256_confirmed:
         raise WeightsError(
             f"{path} ({size} bytes, sha256 {found}) is not the {row.name} that was published "
-            f"({known}): delete it and run `iog weights fetch {row.name}`."
+            f"({known}): get it with `iog weights fetch {row.name} [--from FILE|URL]`."
         )
     _LOG.warning(
         "%s (%d bytes, sha256 %s) is not the public copy of %s that is known (%s). That copy was "
         "never compared with the authors' file, so this one is used; IOG_WEIGHTS_SHA256=%s "
         "accepts it, and only it, from now on.",
-        *(path, size, found, row.name, known, found),
+        *(path.name, size, found, row.name, known, found),
     )
     return found
 
