@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -45,8 +46,15 @@ def random_state() -> Iterator[Callable[[str], State]]:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Iterator[Write]:
-    """``write(state, kind)``: a file of one of ``KINDS``, deleted after the test for its size."""
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """As everywhere, but emptied after the test: files of weights are large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """``write(state, kind)``: a file of one of ``KINDS``."""
     paths: list[Path] = []
 
     def writer(state: State, kind: str) -> Path:
@@ -69,9 +77,7 @@ def write(tmp_path: Path) -> Iterator[Write]:
         torch.save(state, path, _use_new_zipfile_serialization=kind.startswith("zip"))
         return path
 
-    yield writer
-    for path in paths:
-        path.unlink(missing_ok=True)
+    return writer
 
 
 def optimiser_state() -> dict[str, object]:

@@ -346,15 +346,12 @@ def test_google_drive_gives_the_file_as_published(
 
     monkeypatch.setattr(gdown, "download", download)
     path = fetch("iog-pascal-sbd", weights_dir=tmp_path)
-    try:
-        assert path == tmp_path / "IOG_PASCAL_SBD.pth"
-        assert 209_000_000 < path.stat().st_size < 209_300_000
-        (call,) = calls
-        assert call["url"] == TABLE["iog-pascal-sbd"].source
-        assert call["resume"] is True
-        assert "accepts it, and only it" in caplog.text  # random weights have another hash
-    finally:
-        path.unlink()
+    assert path == tmp_path / "IOG_PASCAL_SBD.pth"
+    assert 209_000_000 < path.stat().st_size < 209_300_000
+    (call,) = calls
+    assert call["url"] == TABLE["iog-pascal-sbd"].source
+    assert call["resume"] is True
+    assert "accepts it, and only it" in caplog.text  # random weights have another hash
 
 
 def test_google_drive_refuses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
