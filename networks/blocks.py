@@ -54,7 +54,7 @@ class Resize(nn.Module):
 def init_fan_out(module: nn.Module) -> None:
     """Initialise every convolution in ``module`` with N(0, sqrt(2 / (kh * kw * C_out)))."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
             kh, kw = layer.kernel_size
             fan_out = kh * kw * layer.out_channels // layer.groups
             with torch.no_grad():

@@ -54,7 +54,9 @@ class TorchEngine:
     """
 
     def __init__(self, network: nn.Module, *, device: str = "cpu", precision: str = "fp32") -> None:
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # The parameters stay as they are: converting them would copy them out of the mapped file
+        # that several workers share, and a channels-last input alone selects the fast kernels.
+        self._network = network
         self._device = torch.device(device)
         self._autocast = precision == "bf16"
 

@@ -14,16 +14,14 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 import cli
 from dataloaders.overlay import BOX, POSITIVE
-from networks import build_network
-from networks.checkpoints import save
 from networks.weights import TABLE
 from tests.builders import photo
+from tests.random_weights import write_random_lite
 
 ROOT = Path(cli.__file__).parent
 HEIGHT, WIDTH = 40, 56
@@ -34,19 +32,7 @@ Iog = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def random_lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of iog-lite whose parameters are random, the same every time."""
-    path = tmp_path_factory.mktemp("weights") / "random.pt"
-    torch.manual_seed(1)
-    row = TABLE["iog-lite"]
-    save(
-        path,
-        build_network(row.architecture).state_dict(),
-        architecture=row.architecture,
-        crop=row.crop,
-        threshold=row.threshold,
-        metadata={},
-    )
-    return path
+    return write_random_lite(tmp_path_factory.mktemp("weights") / "random.pt")
 
 
 @pytest.fixture
