@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Final
+from typing import Final, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -143,15 +143,16 @@ async def _read(request: Request, limit: int) -> bytes | None:
 
 
 async def _wrong_route(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):  # registered for nothing else
-        raise error
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
+    refusal = cast(HTTPException, error)  # registered for nothing else
+    code = {404: "not_found", 405: "method_not_allowed"}.get(refusal.status_code, "refused")
     message = f"There is nothing for {request.method} {request.url.path}."
-    reply = _error(error.status_code, code, message, hint="POST / takes requests; GET / explains.")
+    reply = _error(
+        refusal.status_code, code, message, hint="POST / takes requests; GET / explains."
+    )
     return Response(
         reply.body,
         status_code=reply.status,
-        headers={**(error.headers or {}), "content-type": reply.content_type},
+        headers={**(refusal.headers or {}), "content-type": reply.content_type},
     )
 
 

@@ -225,15 +225,22 @@ def test_weights_list_names_every_model(iog: Iog) -> None:
 
 
 def test_weights_are_taken_from_a_file_found_and_verified(
-    iog: Iog, here: Path, random_lite: Path
+    iog: Iog, here: Path, random_lite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("networks.weights.BUNDLED_DIR", here / "nothing-bundled")
+    none = iog("weights", "verify")
+
     fetched = iog("weights", "fetch", "iog-lite", "--from", str(random_lite))
-    if (ROOT / "weights" / "iog-lite.pt").exists():
-        return  # the bundled file is found first, and is good
+
+    assert none.exit_code == 1
+    assert "no weights on this machine" in none.stderr
     assert fetched.exit_code == 0, fetched.output
     path = here / "weights" / "iog-lite.pt"
     assert fetched.stdout == f"{path}\n"
     assert path.read_bytes() == random_lite.read_bytes()
+    assert iog("weights", "path", "iog-lite").stdout == f"{path}\n"
+    assert re.match(r"iog-lite: good: iog-lite, ", iog("weights", "verify").stdout)
+    assert re.search(r"iog-lite +iog-lite +here, 1\d\.\d MB", iog("weights", "list").stdout)
 
 
 def test_weights_verify_tells_good_from_bad(iog: Iog, here: Path, random_lite: Path) -> None:

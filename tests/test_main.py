@@ -59,6 +59,8 @@ class FakeModel:
             raise self.fail
         self.asked = asked
         mask = np.zeros(image.shape[:2], np.uint8)
+        if asked["threshold"] == 0.99:
+            return Prediction(mask, confidence=0.0, bounds=None)
         x0, y0, x1, y1 = (int(v) for v in asked["boxes"][0])
         mask[y0:y1, x0:x1] = 1
         return Prediction(
@@ -169,6 +171,15 @@ def test_threshold_and_outputs_are_passed_on(worker: Worker) -> None:
     assert set(answer) == {"rle", "png"}
     assert worker.model.asked["threshold"] == 0.3
     assert worker.model.asked["image_key"]
+
+
+def test_an_empty_mask_is_an_answer(worker: Worker) -> None:
+    status, answer = worker.ask(request(threshold=0.99))
+
+    assert status == 200
+    assert np.array(answer["mask"]).shape == (HEIGHT, WIDTH)
+    assert answer["points"] == []
+    assert worker.log[-1]["with"]["mask_area"] == 0
 
 
 def test_the_environment_chooses_the_outputs_of_requests_that_do_not(

@@ -1,0 +1,28 @@
+"""A model for tests that need one which runs, not one which is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from networks import build_network
+from networks.checkpoints import save
+from networks.weights import TABLE
+
+
+def write_random_lite(path: Path) -> Path:
+    """Write a checkpoint of iog-lite with random parameters, the same every time."""
+    row = TABLE["iog-lite"]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = build_network(row.architecture)
+    save(
+        path,
+        network.state_dict(),
+        architecture=row.architecture,
+        crop=row.crop,
+        threshold=row.threshold,
+        metadata={},
+    )
+    return path
