@@ -43,7 +43,7 @@ def draw(
         uint8 [H, W, 3], RGB, a new array.
     """
     height, width = mask.shape
-    line = max(1, round(min(height, width) / 300))
+    line = max(1, round(min(height, width) / 200))
     canvas = image.copy()
     inside = mask != 0
     tinted = canvas[inside] * (1 - TINT_SHARE) + np.array(TINT) * TINT_SHARE
