@@ -2,6 +2,7 @@
 
     iog serve       answer requests over HTTP on this machine
     iog predict     segment one object in one image
+    iog evaluate    score a model over a data set
     iog weights     list, fetch and check the models' weights
 
 Whatever goes wrong is one sentence on stderr and an exit status that is not 0.
@@ -17,9 +18,10 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from commands import weights
+from commands.evaluate import evaluate
 from commands.predict import predict
 from commands.serve import serve
-from errors import RequestError, SettingsError, WeightsError
+from errors import DatasetError, RequestError, SettingsError, WeightsError
 
 __all__ = ["app", "main"]
 
@@ -32,7 +34,7 @@ class _Sentences(TyperGroup):
             return super().invoke(ctx)
         except (TyperException, typer.Exit, typer.Abort):  # typer's own: usage, --help, Ctrl-C
             raise
-        except (SettingsError, WeightsError, RequestError) as error:
+        except (SettingsError, WeightsError, DatasetError, RequestError) as error:
             text = str(error)  # a request error's hint speaks to those who write JSON
         except OSError as error:
             text = _os_sentence(error)
@@ -58,6 +60,7 @@ def _print_version(wanted: bool) -> None:
 app = typer.Typer(cls=_Sentences, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 app.command()(serve)
 app.command()(predict)
+app.command()(evaluate)
 app.add_typer(weights.app, name="weights", help="List, fetch and check the models' weights.")
 
 

@@ -8,7 +8,8 @@
     |   |-- UnusableRequest   422  well formed, but there is nothing to segment
     |   `-- InternalError     500  our fault
     |-- SettingsError              (ValueError) a setting the function cannot start with
-    `-- WeightsError               (RuntimeError) weights the function cannot start with
+    |-- WeightsError               (RuntimeError) weights the function cannot start with
+    `-- DatasetError               (RuntimeError) a data set that cannot be read
 
 A `RequestError` carries two names: the class gives the HTTP status, `code` says exactly what
 happened. Codes are part of the interface: clients compare them, so they are never renamed.
@@ -20,6 +21,7 @@ from typing import ClassVar, Literal
 
 __all__ = [
     "Code",
+    "DatasetError",
     "InternalError",
     "MalformedRequest",
     "NotAnImage",
@@ -141,3 +143,7 @@ class SettingsError(ValueError):
 
 class WeightsError(RuntimeError):
     """Weights are missing, damaged or of another network; the message is one clear sentence."""
+
+
+class DatasetError(RuntimeError):
+    """A data set is missing, incomplete or not of the expected form; one clear sentence."""

@@ -67,9 +67,15 @@ class ModelHandler:
         self._images: ByteCache[NDArray[np.uint8]] = ByteCache(half)
         self._crops: ByteCache[Any] = ByteCache(half)
         engine = TorchEngine(model.network, device=self._device, precision=self._precision)
-        self._predictor = Predictor(
+        self.predictor = Predictor(
             engine, model.row.crop, threshold=self._threshold, cache=self._crops
         )
+        """Predicts one object at a time, without the image-frame mask."""
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is object, unless a request says otherwise."""
+        return self._threshold
 
     def describe(self) -> dict[str, object]:
         """What runs here, for the log line at the start."""
@@ -148,7 +154,7 @@ class ModelHandler:
         regions: list[Region] = []
         for prompt in _prompts(boxes, pos_points, neg_points, size):
             start = time.perf_counter()
-            found = self._predictor.predict(image, prompt, image_key=image_key)
+            found = self.predictor.predict(image, prompt, image_key=image_key)
             middle = time.perf_counter()
             values, region = found.crop.paste_visible(found.probability, size)
             object_mask = values > threshold

@@ -17,12 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.samples import Sample
+from errors import DatasetError
 
 VOID = 255
-
-
-class DatasetError(RuntimeError):
-    """A data set is missing, incomplete or not of the expected form."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dataloaders.instance_masks import DatasetError
+from errors import DatasetError
 from training.config import ConfigError, TrainingConfig
 
 

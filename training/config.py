@@ -54,6 +54,8 @@ class TrainingConfig:
     seed: int = 1
     checkpoint_every: int = 50
     validate_every: int = 500
+    workers: int = 1
+    """Processes that prepare examples; 0 prepares them between the steps."""
     threads: int = 0
     """CPU threads; 0 takes what torch finds."""
 

@@ -11,7 +11,7 @@ import csv
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from dataloaders.instance_masks import InstanceMasks
@@ -36,6 +36,7 @@ from training.validation import validate
 
 CHECKPOINT = "last.pt"
 LOG = "log.csv"
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path) -> Path:
@@ -63,7 +64,7 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(
         network,
-        multi_avg_fn=get_ema_multi_avg_fn(config.ema),  # type: ignore[no-untyped-call]
+        multi_avg_fn=_moving_average(config.ema),
         use_buffers=True,
     )
     optimiser = torch.optim.AdamW(_parameter_groups(network, config))
@@ -151,6 +152,21 @@ def _parameter_groups(network: RefinementNetwork, config: TrainingConfig) -> lis
     return groups
 
 
+def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """Exponential moving average that begins short, so that the first steps are soon forgotten."""
+
+    @torch.no_grad()
+    def update(average: Tensors, current: Tensors, count: Tensor | int) -> None:
+        weight = 1.0 - min(decay, (1.0 + int(count)) / (10.0 + int(count)))
+        for kept, new in zip(average, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, weight)
+            else:  # BatchNorm's counters
+                kept.copy_(new)
+
+    return update
+
+
 def _set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
     rise = min(1.0, (step + 1) / max(config.warm_up, 1))
     fall = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
@@ -164,9 +180,11 @@ def _batches(config: TrainingConfig, data: Path, start: int) -> Iterator[Example
         samples,
         batch_size=config.batch,
         sampler=range(start * config.batch, len(samples)),
-        num_workers=1,
-        prefetch_factor=6,
+        num_workers=config.workers,
+        prefetch_factor=6 if config.workers else None,
         worker_init_fn=_single_thread,
+        # A forked process inherits OpenCV's thread pool without its threads and may hang on it.
+        multiprocessing_context="spawn" if config.workers else None,
     )
     return iter(loader)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloaders.instance_masks import DatasetError, InstanceMasks
+from dataloaders.instance_masks import InstanceMasks
+from errors import DatasetError
 from tests.tiny_dataset import write_folder, write_tar
 
 

@@ -26,6 +26,7 @@ CONFIG = TrainingConfig(
     checkpoint_every=1,
     validate_every=100,
     threads=1,
+    workers=0,
 )
 
 
@@ -55,8 +56,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         return compute(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "batch_loss", killed_in_the_third_step)
+    with_process = replace(CONFIG, workers=1)
     with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, data=data, initial=None, out=tmp_path / "killed")
+        train(with_process, data=data, initial=None, out=tmp_path / "killed")
     monkeypatch.setattr(loop, "batch_loss", compute)
     train(CONFIG, data=data, initial=None, out=tmp_path / "killed")
 
