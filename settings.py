@@ -94,6 +94,10 @@ class Settings:
             cache_mb=env.number("IOG_CACHE_MB", int, cls.cache_mb, low=0, high=2**20),
         )
 
+    def sha256_of(self, name: str) -> str | None:
+        """The digest the weights ``name`` must have: ``IOG_WEIGHTS_SHA256`` is about ``IOG_MODEL``."""
+        return self.weights_sha256 if name == self.model else None
+
 
 class _Environment:
     """Typed reading of variables; every method names the variable in its error."""

@@ -69,7 +69,7 @@ def fetch(
             name,
             weights_dir=settings.weights_dir,
             source=source,
-            sha256=settings.weights_sha256,
+            sha256=settings.sha256_of(name),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         size = path.stat().st_size
@@ -94,7 +94,7 @@ def verify(
     for name in names or present:
         try:
             report = verify_weights(
-                name, weights_dir=settings.weights_dir, sha256=settings.weights_sha256
+                name, weights_dir=settings.weights_dir, sha256=settings.sha256_of(name)
             )
         except WeightsError as error:
             failed = True

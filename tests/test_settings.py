@@ -163,3 +163,10 @@ def test_any_text_either_works_or_is_a_settings_error(name: str, value: str) -> 
 
 def test_settings_and_contract_know_the_same_outputs() -> None:
     assert settings.OUTPUTS == contract.OUTPUTS
+
+
+def test_the_digest_is_demanded_of_the_chosen_model_only() -> None:
+    digest = "ab" * 32
+    settings = Settings.from_env({"IOG_MODEL": "mine", "IOG_WEIGHTS_SHA256": digest})
+    assert settings.sha256_of("mine") == digest
+    assert settings.sha256_of("iog-lite") is None

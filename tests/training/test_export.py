@@ -16,7 +16,8 @@ def test_a_run_from_the_command_line_ends_in_weights_that_load(
     data, run = write_folder(tmp_path / "data", photos=3), tmp_path / "run"
     config = tmp_path / "tiny.toml"
     config.write_text(
-        "batch = 2\nsmall_frame = 48\nthreads = 1\nworkers = 0\nema = 0.5\n[crop]\nframe = 64\nfwhm = 4\n"
+        "batch = 2\nsmall_frame = 48\nthreads = 1\nworkers = 0\nema = 0.5\n"
+        "[crop]\nframe = 64\nfwhm = 4\n"
     )
     arguments = ["training", str(config), "--data", str(data), "--out", str(run), "--steps", "2"]
     monkeypatch.setattr("sys.argv", arguments)
