@@ -95,7 +95,7 @@ class Settings:
         )
 
     def sha256_of(self, name: str) -> str | None:
-        """The digest the weights ``name`` must have: ``IOG_WEIGHTS_SHA256`` is about ``IOG_MODEL``."""
+        """The digest ``name`` must have: ``IOG_WEIGHTS_SHA256`` is about ``IOG_MODEL`` only."""
         return self.weights_sha256 if name == self.model else None
 
 
