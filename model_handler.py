@@ -156,15 +156,15 @@ class ModelHandler:
             start = time.perf_counter()
             found = self.predictor.predict(image, prompt, image_key=image_key)
             middle = time.perf_counter()
-            values, region = found.crop.paste_visible(found.probability, size)
-            object_mask = values > threshold
-            x0, y0, x1, y1 = region
-            mask[y0:y1, x0:x1] |= object_mask
-            inside = values[object_mask]
-            if inside.size:
-                total += float(np.clip(inside, 0.0, 1.0).sum(dtype=np.float64))
-                count += inside.size
-                regions.append(region)
+            for values, region in found.crop.paste_strips(found.probability, size):
+                x0, y0, x1, y1 = region
+                object_mask = values > threshold
+                mask[y0:y1, x0:x1] |= object_mask
+                inside = values[object_mask]
+                if inside.size:
+                    total += float(np.clip(inside, 0.0, 1.0).sum(dtype=np.float64))
+                    count += inside.size
+                    regions.append(region)
             spent["network"] += (middle - start) * 1e3
             spent["paste"] += (time.perf_counter() - middle) * 1e3
         return Prediction(

@@ -9,7 +9,9 @@ here becomes the smallest such pixel box that covers it, and from there every nu
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +22,12 @@ PointXY = tuple[float, float]
 SizeHW = tuple[int, int]
 Region = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels, x1 and y1 exclusive."""
+
+MAX_MARGIN = 2.0
+"""A margin that is a ratio of the longer side is at most this often the side it lies along, so
+that a long thin box does not ask for a window many times the size of the image."""
+STRIP_PIXELS = 32 << 20
+"""Pixels of a window that are brought back to the image at a time: 128 MiB of probabilities."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +73,17 @@ class Crop:
         """
         x0, y0 = math.floor(box[0]), math.floor(box[1])
         x1, y1 = max(math.ceil(box[2]), x0 + 1), max(math.ceil(box[3]), y0 + 1)
-        margin = max(rule.margin_px, rule.margin_ratio * max(x1 - x0, y1 - y0))
-        pad = round(margin)
+        width, height = x1 - x0, y1 - y0
+        wanted = rule.margin_ratio * max(width, height)
+        pad_x, pad_y = (
+            round(max(rule.margin_px, min(wanted, MAX_MARGIN * side))) for side in (width, height)
+        )
         return cls(
             box=(x0, y0, x1, y1),
-            left=x0 - pad,
-            top=y0 - pad,
-            width=x1 - x0 + 2 * pad,
-            height=y1 - y0 + 2 * pad,
+            left=x0 - pad_x,
+            top=y0 - pad_y,
+            width=width + 2 * pad_x,
+            height=height + 2 * pad_y,
             rule=rule,
         )
 
@@ -128,16 +139,35 @@ class Crop:
         Returns:
             float32 [S, S, 3] or [S, S] in the range of the input; zero outside the image.
         """
-        window = self._window(image)
         frame = self.rule.frame
         shrinks = self.width > frame and self.height > frame
         if self.rule.antialias and shrinks:
-            return cv2.resize(window, (frame, frame), interpolation=cv2.INTER_AREA).astype(
-                np.float32
-            )
-        return cv2.resize(
-            window.astype(np.float32), (frame, frame), interpolation=cv2.INTER_LINEAR
-        ).astype(np.float32, copy=False)
+            window = self._window(image)
+            averaged = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_AREA)
+            return averaged.astype(np.float32)
+        if self.width > 2 * frame and self.height > 2 * frame:
+            return self._sample(image)
+        window = self._window(image).astype(np.float32)
+        resized = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_LINEAR)
+        return resized.astype(np.float32, copy=False)
+
+    def _sample(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What a bilinear resize of the window gives, from the pixels alone that it looks at.
+
+        A large window has many times more pixels than that, and converting them all to float
+        would take longer than anything else here.
+        """
+        height, width = image.shape[:2]
+        rows = _Taps.along(self.height, self.rule.frame, origin=self.top, limit=height)
+        columns = _Taps.along(self.width, self.rule.frame, origin=self.left, limit=width)
+        channels = (1,) * (image.ndim - 2)
+        out = np.zeros((self.rule.frame, self.rule.frame, *image.shape[2:]), np.float32)
+        for row, row_weight in rows:
+            line = image.take(row, axis=0)
+            for column, column_weight in columns:
+                weight = row_weight[:, None] * column_weight[None, :]
+                out += line.take(column, axis=1) * weight.reshape(*weight.shape, *channels)
+        return out
 
     def _window(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = image.shape[:2]
@@ -160,32 +190,95 @@ class Crop:
             min(self.top + self.height, height),
         )
 
-    def paste_visible(
+    def paste_strips(
         self, probability: NDArray[np.float32], image_size: SizeHW
-    ) -> tuple[NDArray[np.float32], Region]:
-        """Bring a probability map back to image pixels, for the visible part of the window only.
+    ) -> Iterator[tuple[NDArray[np.float32], Region]]:
+        """Bring a probability map back to image pixels, where the window shows the image.
 
         Args:
             probability: float32 [S, S], network frame.
             image_size: (H, W).
 
-        Returns:
-            float32 [h, w] and its place in the image. The bicubic resize may leave 0..1 slightly.
+        Yields:
+            float32 [h, w] and its place in the image: all of it at once, or a very large window
+            in strips from top to bottom, so that memory stays bounded. The bicubic resize may
+            leave 0..1 slightly.
         """
-        x0, y0, x1, y1 = region = self.visible(image_size)
+        x0, y0, x1, y1 = self.visible(image_size)
         if x0 >= x1 or y0 >= y1:
-            return np.zeros((0, 0), np.float32), (0, 0, 0, 0)
-        full = cv2.resize(
-            probability, (self.width, self.height), interpolation=cv2.INTER_CUBIC
-        ).astype(np.float32, copy=False)
-        return full[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left], region
+            return
+        if self.width * self.height <= STRIP_PIXELS:
+            size = (self.width, self.height)
+            whole = cv2.resize(probability, size, interpolation=cv2.INTER_CUBIC)
+            place = np.s_[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left]
+            yield whole.astype(np.float32, copy=False)[place], (x0, y0, x1, y1)
+            return
+        step = max(1, STRIP_PIXELS // self.width)
+        for start in range(y0, y1, step):
+            end = min(start + step, y1)
+            rows = _cubic_rows(probability, self.height, start - self.top, end - self.top)
+            # The height stays, so that this resizes along x alone.
+            full = cv2.resize(rows, (self.width, end - start), interpolation=cv2.INTER_CUBIC)
+            values = full.astype(np.float32, copy=False)[:, x0 - self.left : x1 - self.left]
+            yield values, (x0, start, x1, end)
 
     def paste(self, probability: NDArray[np.float32], image_size: SizeHW) -> NDArray[np.float32]:
         """Bring a probability map back into a whole image: float32 [H, W], 0 outside the window."""
         canvas = np.zeros(image_size, np.float32)
-        values, (x0, y0, x1, y1) = self.paste_visible(probability, image_size)
-        canvas[y0:y1, x0:x1] = values
+        for values, (x0, y0, x1, y1) in self.paste_strips(probability, image_size):
+            canvas[y0:y1, x0:x1] = values
         return canvas
+
+
+class _Taps(NamedTuple):
+    """One of the two pixels that a bilinear sample lies between, for every network pixel."""
+
+    place: NDArray[np.intp]  # in the image, clamped to it
+    weight: NDArray[np.float32]  # 0 outside the image
+
+    @classmethod
+    def along(cls, length: int, frame: int, *, origin: int, limit: int) -> tuple[_Taps, _Taps]:
+        """Both pixels along one axis.
+
+        Args:
+            length: the window's size; its own edge pixels are repeated beyond its edge.
+            frame: the network frame's size.
+            origin: the window's first pixel in the image.
+            limit: the image's size.
+        """
+        position = ((np.arange(frame) + 0.5) * (length / frame) - 0.5).astype(np.float32)
+        low = np.floor(position)
+        share = position - low
+        taps = []
+        for index, weight in ((low, 1 - share), (low + 1, share)):
+            place = np.clip(index.astype(np.intp), 0, length - 1) + origin
+            inside = (place >= 0) & (place < limit)
+            taps.append(cls(np.clip(place, 0, limit - 1), weight * inside))
+        return taps[0], taps[1]
+
+
+def _cubic_rows(
+    source: NDArray[np.float32], height: int, start: int, end: int
+) -> NDArray[np.float32]:
+    """Rows ``start`` to ``end`` of ``source`` resized to ``height`` rows by bicubic interpolation.
+
+    The kernel is OpenCV's (a = -0.75), so that both directions of a resize are alike.
+    """
+    position = (np.arange(start, end) + 0.5) * (len(source) / height) - 0.5
+    low = np.floor(position)
+    out = np.zeros((end - start, source.shape[1]), np.float32)
+    for tap in range(-1, 3):
+        index = np.clip(low + tap, 0, len(source) - 1).astype(np.intp)
+        weight = _cubic(np.abs(position - low - tap)).astype(np.float32)
+        out += source[index] * weight[:, None]
+    return out
+
+
+def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    a, d = -0.75, distance
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
 def _resized_extent(start: int, end: int, scale: float) -> tuple[int, int]:

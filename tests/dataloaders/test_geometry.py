@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataloaders import geometry
 from dataloaders.geometry import BoxXYXY, Crop, CropRule, clamp_box, clamp_point
 from tests import reference
 
@@ -75,10 +76,52 @@ def test_the_box_is_covered_and_has_its_margin(box: BoxXYXY, rule: CropRule) -> 
     assert y0 <= box[1] < y0 + 1
     assert x1 - 1 < box[2] <= x1 or x1 == x0 + 1
     assert y1 - 1 < box[3] <= y1 or y1 == y0 + 1
-    margin = max(rule.margin_px, rule.margin_ratio * max(x1 - x0, y1 - y0))
-    assert x0 - crop.left == pytest.approx(margin, abs=0.5)
-    assert crop.left + crop.width - x1 == x0 - crop.left
-    assert crop.top + crop.height - y1 == y0 - crop.top
+    longer = max(x1 - x0, y1 - y0)
+    for side, start, origin, size, end in (
+        (x1 - x0, x0, crop.left, crop.width, x1),
+        (y1 - y0, y0, crop.top, crop.height, y1),
+    ):
+        margin = max(rule.margin_px, min(rule.margin_ratio * longer, 2 * side))
+        assert start - origin == pytest.approx(margin, abs=0.5)
+        assert origin + size - end == start - origin
+
+
+@given(st.integers(1, 100_000), st.integers(1, 100_000))
+def test_a_window_is_never_many_times_its_box(width: int, height: int) -> None:
+    crop = Crop.around((0, 0, width, height), LITE)
+    assert crop.width * crop.height <= 7 * (width + 12) * (height + 12)
+
+
+@pytest.mark.parametrize(
+    "box", [(-40, 300, 1700, 2100), (10, 20, 1500, 1490), (900, 0, 2600, 1600)]
+)
+def test_sampling_a_large_window_equals_resizing_it(box: BoxXYXY) -> None:
+    crop = Crop.around(box, PUBLISHED)
+    image = np.random.default_rng(0).integers(0, 255, (1800, 2000, 3), dtype=np.uint8)
+    padded = np.zeros((crop.height, crop.width, 3), np.float32)
+    x0, y0, x1, y1 = crop.visible((1800, 2000))
+    inside = np.s_[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left]
+    padded[inside] = image[y0:y1, x0:x1]
+    expected = cv2.resize(padded, (512, 512), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(crop.extract(image), expected, atol=1e-3)
+    np.testing.assert_allclose(
+        crop.extract(np.ascontiguousarray(image[..., 0])), expected[..., 0], atol=1e-3
+    )
+
+
+@given(boxes(), RULES)
+def test_pasting_in_strips_equals_resizing_the_whole_window(box: BoxXYXY, rule: CropRule) -> None:
+    crop = Crop.around(box, rule)
+    probability = np.random.default_rng(0).random((rule.frame, rule.frame), dtype=np.float32)
+    whole = cv2.resize(probability, (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
+    x0, y0, x1, y1 = crop.visible((300, 400))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geometry, "STRIP_PIXELS", 7 * crop.width)
+        pasted = crop.paste(probability, (300, 400))
+    if x0 < x1 and y0 < y1:
+        expected = whole[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left]
+        np.testing.assert_allclose(pasted[y0:y1, x0:x1], expected, atol=1e-4)
+    assert pasted[y0:y1, x0:x1].size == max(0, x1 - x0) * max(0, y1 - y0) or not pasted.any()
 
 
 @given(boxes(), RULES, COORDINATES, COORDINATES)
