@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,24 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("IOG_")}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", "0"],
-        cwd=ROOT,
-        env={**clean, "IOG_THREADS": "1", "IOG_DEVICE": "cpu"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdout is not None
-    with server.stdout:
-        ready = re.match(r"Ready: (http://\S+)", server.stdout.readline())
-        assert ready is not None
-        with httpx.Client(base_url=ready.group(1), timeout=60, trust_env=False) as connection:
-            yield connection
-        server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+def client(bundled_server: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=bundled_server, timeout=60, trust_env=False) as connection:
+        yield connection
 
 
 def test_there_are_enough_cases_and_each_has_its_name() -> None:
