@@ -38,20 +38,17 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a model: a tight box and a click inside, then clicks on the largest error."""
-    kind, _, path = data.partition(":")
-    if kind != "masks" or not path:
-        raise typer.BadParameter(f"{data!r} is not masks:PATH.", param_hint="--data")
     settings = Settings.from_env()
     if model is not None:
         settings = replace(settings, model=model)
 
     from rich.progress import track
 
-    from dataloaders.instance_masks import InstanceMasks
+    from dataloaders.readers import open_dataset
     from evaluation.protocol import by_subset, score_objects
     from model_handler import ModelHandler
 
-    objects = InstanceMasks(Path(path), split=split)
+    objects = open_dataset(data, split=split)
     handler = ModelHandler(settings)
     scores = list(
         track(

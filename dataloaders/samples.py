@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,3 +37,15 @@ class Sample:
         """The smallest box that covers the mask: x1, y1, x2, y2 at pixel edges."""
         columns, rows = np.flatnonzero(self.mask.any(axis=0)), np.flatnonzero(self.mask.any(axis=1))
         return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+class Dataset(Protocol):
+    """Annotated objects by number, from 0: what every reader is."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read object ``index``; its mask has at least one pixel."""
+
+    def subset(self, index: int) -> str:
+        """The part of the data set that object ``index`` comes from, without decoding it."""

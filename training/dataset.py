@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils import data
 
 from dataloaders.annotator import inside_point
 from dataloaders.augmentation import jitter_box, photometric
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
-from dataloaders.instance_masks import InstanceMasks
-from dataloaders.samples import Sample
+from dataloaders.samples import Dataset, Sample
 from training.config import TrainingConfig
 
 
@@ -27,14 +26,14 @@ class Example(NamedTuple):
     valid: Tensor  # float32 [1, S, S], 0 where the truth is void
 
 
-class TrainingSamples(Dataset[Example]):
+class TrainingSamples(data.Dataset[Example]):
     """An endless list: example ``n`` depends on the settings and ``n`` alone.
 
     So the run's order of examples is fixed by its seed, and resuming after step k simply goes on
     at example ``k * batch``, whatever the number of loading processes.
     """
 
-    def __init__(self, objects: InstanceMasks, config: TrainingConfig) -> None:
+    def __init__(self, objects: Dataset, config: TrainingConfig) -> None:
         self._objects = objects
         self._config = config
         weights = np.array(

@@ -33,11 +33,11 @@ def test_a_model_is_scored_over_a_tar_file(tmp_path: Path, weights: Path) -> Non
     assert report["summaries"]["all"]["ious"][0] == pytest.approx(sum(ious) / 2)
 
 
-@pytest.mark.parametrize("data", ["voc", "masks:", "coco:a.json"])
+@pytest.mark.parametrize("data", ["masks", "masks:", "zip:a.zip"])
 def test_other_data_is_refused_in_a_sentence(data: str) -> None:
     found = CliRunner().invoke(app, ["evaluate", "--data", data])
-    assert found.exit_code == 2
-    assert "masks:PATH" in found.output
+    assert found.exit_code == 1
+    assert "masks:DIR_OR_TAR" in found.output
 
 
 def test_missing_data_is_a_sentence(tmp_path: Path) -> None:
