@@ -33,12 +33,12 @@ def main() -> int:
 
     try:
         config = TrainingConfig.from_toml(arguments.config, steps=arguments.steps)
-        train(config, data=arguments.data, initial=arguments.initial, out=arguments.out)
+        last = train(config, data=arguments.data, initial=arguments.initial, out=arguments.out)
     except (ConfigError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 2
     out = arguments.out / f"{config.architecture}.pt"
-    print(f"wrote {export(arguments.out, out, data=arguments.data.name)}")
+    print(f"wrote {export(last, out)}")
     return 0
 
 

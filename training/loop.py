@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ from dataloaders.instance_masks import InstanceMasks
 from networks import RefinementNetwork, build_network
 from networks.backbones import MobileNetV1
 from networks.blocks import resize
+from networks.checkpoints import read_checkpoint, save
 from networks.losses import focal_bce, soft_iou_loss
+from training.commit import current_commit
 from training.config import TrainingConfig
 from training.corrections import corrected_clicks
 from training.dataset import Example, TrainingSamples
@@ -70,6 +71,7 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
     optimiser = torch.optim.AdamW(_parameter_groups(network, config))
 
     start = _resume(out / CHECKPOINT, network, average, optimiser)
+    commit = current_commit()
     batches = _batches(config, data, start)
     began, losses = time.perf_counter(), []
     for step in range(start, config.steps):
@@ -87,11 +89,14 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
         done = step + 1
         if done % config.checkpoint_every == 0 or done == config.steps:
             rate = (done - start) * config.batch / (time.perf_counter() - began)
-            row = {"step": done, "loss": float(np.mean(losses)), "samples_per_s": rate}
+            row = {"step": float(done), "loss": float(np.mean(losses)), "samples_per_s": rate}
             losses.clear()
             if done % config.validate_every == 0 or done == config.steps:
                 row |= validate(average.module, config, data)
-            _save(out / CHECKPOINT, network, average, optimiser, config, step=done)
+            metadata = {"data": data.name, "metrics": row, "commit": commit}
+            _save(
+                out / CHECKPOINT, network, average, optimiser, config, metadata=metadata, step=done
+            )
             _log(out / LOG, row)
     return out / CHECKPOINT
 
@@ -194,39 +199,44 @@ def _single_thread(_: int) -> None:
 
 
 def _resume(
-    path: Path, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, network: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer
 ) -> int:
+    """Put everything back to where the checkpoint left it; the step to go on with."""
     if not path.is_file():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    checkpoint = read_checkpoint(path)
+    network.load_state_dict(checkpoint.training["network"])
+    average.module.load_state_dict(checkpoint.state)
+    average.n_averaged.fill_(checkpoint.training["averaged"])
+    optimiser.load_state_dict(checkpoint.training["optimiser"])
+    return int(checkpoint.training["step"])
 
 
 def _save(
     path: Path,
     network: nn.Module,
-    average: nn.Module,
+    average: AveragedModel,
     optimiser: torch.optim.Optimizer,
     config: TrainingConfig,
     *,
+    metadata: Mapping[str, Any],
     step: int,
 ) -> None:
-    """Write beside and rename, so that a kill leaves the old checkpoint or the new one, whole."""
-    partial = path.with_suffix(".part")
-    torch.save(
-        {
+    """Save weights that can be served as they are, and what resuming needs beside them."""
+    save(
+        path,
+        average.module.state_dict(),
+        architecture=config.architecture,
+        crop=config.crop,
+        threshold=config.threshold,
+        metadata={**metadata, "steps": step, "config": config.as_dict()},
+        training={
             "step": step,
             "network": network.state_dict(),
-            "average": average.state_dict(),
+            "averaged": int(average.n_averaged),
             "optimiser": optimiser.state_dict(),
-            "config": config.as_dict(),
         },
-        partial,
     )
-    os.replace(partial, path)
 
 
 def _log(path: Path, row: dict[str, float]) -> None:

@@ -11,6 +11,7 @@ import torch
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from networks import build_network
+from networks.checkpoints import load, read_checkpoint
 from tests.tiny_dataset import write_folder
 from training import loop
 from training.config import TrainingConfig
@@ -65,11 +66,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert len(_losses(tmp_path / "whole")) == 4
     assert _losses(tmp_path / "killed") == _losses(tmp_path / "whole")
     whole, killed = (
-        torch.load(tmp_path / name / loop.CHECKPOINT, weights_only=True)
-        for name in ("whole", "killed")
+        read_checkpoint(tmp_path / name / loop.CHECKPOINT) for name in ("whole", "killed")
     )
-    for key, value in whole["network"].items():
-        torch.testing.assert_close(killed["network"][key], value, rtol=0, atol=0)
+    for key, value in whole.state.items():
+        torch.testing.assert_close(killed.state[key], value, rtol=0, atol=0)
+    for key, value in whole.training["network"].items():
+        torch.testing.assert_close(killed.training["network"][key], value, rtol=0, atol=0)
 
 
 def test_the_last_step_is_scored(data: Path, tmp_path: Path) -> None:
@@ -78,6 +80,14 @@ def test_the_last_step_is_scored(data: Path, tmp_path: Path) -> None:
         (row,) = csv.DictReader(file)
     assert 0 <= float(row["iou"]) <= 1
     assert 0 <= float(row["iou_clicks"]) <= 1
+
+
+def test_a_checkpoint_can_be_served_as_it_is(data: Path, tmp_path: Path) -> None:
+    path = train(replace(CONFIG, steps=1), data=data, initial=None, out=tmp_path)
+    model = load(str(path), weights_dir=tmp_path)
+    assert model.row.crop == CONFIG.crop
+    assert model.metadata["steps"] == 1
+    assert 0 <= model.metadata["metrics"]["iou"] <= 1
 
 
 def test_learning_lowers_the_loss_on_one_batch(data: Path) -> None:
