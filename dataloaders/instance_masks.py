@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders.files import check_size, decode_image
 from dataloaders.samples import Sample
 from errors import DatasetError
 
@@ -72,9 +73,10 @@ class InstanceMasks:
 
     def __getitem__(self, index: int) -> Sample:
         entry = self._objects[index]
-        instances = self._png(entry.mask)
+        image, instances = self._photo(entry.image), self._png(entry.mask)
+        check_size(entry.image, image, instances.shape)
         return Sample(
-            image=self._photo(entry.image),
+            image=image,
             mask=instances == entry.instance,
             void=instances == VOID,
             image_id=Path(entry.image).stem,
@@ -84,17 +86,10 @@ class InstanceMasks:
         )
 
     def _photo(self, name: str) -> NDArray[np.uint8]:
-        return _decode(self._files.read(name), cv2.IMREAD_COLOR_RGB, name)
+        return decode_image(self._files.read(name), cv2.IMREAD_COLOR_RGB, name)
 
     def _png(self, name: str) -> NDArray[np.uint8]:
-        return _decode(self._files.read(name), cv2.IMREAD_GRAYSCALE, name)
-
-
-def _decode(data: bytes, flags: int, name: str) -> NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise DatasetError(f"{name} is not a readable image; restore it from the data set")
-    return image.astype(np.uint8, copy=False)
+        return decode_image(self._files.read(name), cv2.IMREAD_GRAYSCALE, name)
 
 
 def _open(path: Path) -> _Folder | _Tar:
