@@ -59,6 +59,11 @@ class Predictor(Generic[Encoded]):
         self._threshold = threshold
         self._cache = ByteCache[Encoded](0) if cache is None else cache
 
+    @property
+    def rule(self) -> CropRule:
+        """How the network's weights want their input."""
+        return self._rule
+
     def predict(
         self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
     ) -> ObjectProbability:

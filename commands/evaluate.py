@@ -45,7 +45,10 @@ def evaluate(
     from rich.progress import track
 
     from dataloaders.readers import open_dataset
-    from evaluation.protocol import by_subset, score_objects
+    from evaluation.annotation import AnnotatorProtocol
+    from evaluation.protocol import by_subset
+    from evaluation.run import score_objects
+    from evaluation.segmenters import PredictorSegmenter
     from model_handler import ModelHandler
 
     objects = open_dataset(data, split=split)
@@ -53,7 +56,9 @@ def evaluate(
     scores = list(
         track(
             score_objects(
-                handler.predictor, objects, corrections=clicks - 1, threshold=handler.threshold
+                PredictorSegmenter(handler.predictor),
+                objects,
+                AnnotatorProtocol(threshold=handler.threshold, clicks=clicks),
             ),
             total=len(objects),
             description=settings.model,

@@ -2,39 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dataloaders.annotator import next_click
-from dataloaders.geometry import PointXY
+from dataloaders.geometry import BoxXYXY, PointXY
 from dataloaders.guidance import PixelXY, most_interior_point
 from dataloaders.samples import Sample
 from evaluation.scores import iou
-from predictor import Predictor, Prompt
+from evaluation.segmenters import Segmenter
+from predictor import Prompt
+
+__all__ = ["Step", "annotate", "click_curve", "first_prompt"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one click gave."""
+
+    prompt: Prompt
+    mask: NDArray[np.bool_]
+    """[H, W], image frame."""
+    iou: float
+    milliseconds: float
+    """From the prompt to the mask in the image frame."""
+
+
+def first_prompt(sample: Sample, *, box: BoxXYXY | None = None) -> Prompt:
+    """A box, the tight one unless given, and a click on the object's most interior pixel."""
+    first = most_interior_point(sample.mask)
+    assert first is not None, f"{sample.image_id} object {sample.object_index} has no pixels"
+    return Prompt(sample.tight_box() if box is None else box, (_centre(first),))
+
+
+def annotate(
+    segmenter: Segmenter, sample: Sample, prompt: Prompt, *, threshold: float
+) -> Iterator[Step]:
+    """Click on the largest error of each mask, beginning with ``prompt``, until there is none.
+
+    Args:
+        segmenter: answers every prompt.
+        sample: the object; errors in its void are not corrected.
+        prompt: the box and the first click.
+        threshold: probability above which a pixel is object.
+    """
+    key = (sample.image_id, sample.object_index)
+    positive, negative = list(prompt.pos_points), list(prompt.neg_points)
+    while True:
+        prompt = Prompt(prompt.box, tuple(positive), tuple(negative))
+        start = time.perf_counter()
+        mask = segmenter.predict(sample.image, prompt, image_key=key) > threshold
+        spent = (time.perf_counter() - start) * 1e3
+        yield Step(prompt, mask, iou(mask, sample.mask, sample.void), spent)
+        click = next_click(mask, sample.mask, sample.void)
+        if click is None:
+            return
+        (positive if click.positive else negative).append(_centre(click.xy))
 
 
 def click_curve(
-    predictor: Predictor[Any], sample: Sample, *, corrections: int, threshold: float
+    segmenter: Segmenter, sample: Sample, *, corrections: int, threshold: float
 ) -> list[float]:
     """IoU after the first click on ``sample`` and after each of ``corrections`` further clicks.
 
     The box is the object's tight box, the first click its most interior pixel; every further
-    click goes to the most interior pixel of the largest error.
+    click goes to the most interior pixel of the largest error. A mask without error keeps its
+    score.
     """
-    truth, void = sample.mask, sample.void
-    first = most_interior_point(truth)
-    assert first is not None
-    positive, negative = [_centre(first)], list[PointXY]()
-    scores: list[float] = []
-    for _ in range(corrections + 1):
-        prompt = Prompt(sample.tight_box(), tuple(positive), tuple(negative))
-        key = (sample.image_id, sample.object_index)
-        found = predictor.predict(sample.image, prompt, image_key=key)
-        mask = found.crop.paste(found.probability, (truth.shape[0], truth.shape[1])) > threshold
-        scores.append(iou(mask, truth, void))
-        click = next_click(mask, truth, void)
-        if click is None:
-            break
-        (positive if click.positive else negative).append(_centre(click.xy))
+    steps = annotate(segmenter, sample, first_prompt(sample), threshold=threshold)
+    scores = [step.iou for _, step in zip(range(corrections + 1), steps, strict=False)]
     return scores + scores[-1:] * (corrections + 1 - len(scores))
 
 

@@ -1,17 +1,19 @@
-"""Scoring a model over a data set: what an annotator gets after each click."""
+"""Scores of objects and their means, whatever protocol gave them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
-from dataloaders.instance_masks import InstanceMasks
-from evaluation.clicks import click_curve
-from predictor import Predictor
+from dataloaders.samples import Sample
+from evaluation.segmenters import Segmenter
+from predictor import Prompt
+
+__all__ = ["GOOD", "Latency", "ObjectScore", "Scorer", "Summary", "by_subset"]
 
 GOOD = 0.85
 """IoU from which an annotator usually accepts a mask."""
@@ -19,13 +21,56 @@ GOOD = 0.85
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """One object's IoU after the first click and after each correction."""
+    """What one object got."""
 
     image_id: str
     object_index: int
     category: str
     subset: str
     ious: tuple[float, ...]
+    """One per column of the protocol: after each click, or at each threshold."""
+    area: int = 0
+    """Pixels of the object."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Further scores by name; see the protocol."""
+    first_ms: float | None = None
+    """Time of the first click."""
+    next_ms: tuple[float, ...] = ()
+    """Time of each further click."""
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> ObjectScore:
+        """The inverse of ``dataclasses.asdict`` after a way through JSON."""
+        return cls(**{**row, "ious": tuple(row["ious"]), "next_ms": tuple(row["next_ms"])})
+
+
+class Scorer(Protocol):
+    """A protocol: how one object is scored."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the IoUs belong to, in order."""
+
+    def prompt(self, sample: Sample) -> Prompt:
+        """The box and the first click for an object."""
+
+    def score(self, segmenter: Segmenter, sample: Sample) -> ObjectScore:
+        """Score one object."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from the prompt to the mask."""
+
+    median: float
+    p95: float
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Latency | None:
+        """Of any number of times; ``None`` of none."""
+        if not times:
+            return None
+        return cls(*(float(v) for v in np.percentile(times, (50, 95))))
 
 
 @dataclass(frozen=True)
@@ -34,37 +79,29 @@ class Summary:
 
     objects: int
     ious: tuple[float, ...]
-    """Mean IoU after the first click and after each correction."""
+    """Mean IoU in each column of the protocol."""
     good: float
-    """Share of objects above ``GOOD`` after the first click."""
+    """Share of objects above ``GOOD`` in the first column: after the first click."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Mean of each further score, over the objects that have it."""
+    first_click: Latency | None = None
+    next_click: Latency | None = None
 
     @classmethod
     def of(cls, scores: Sequence[ObjectScore]) -> Summary:
         """Summarise at least one score."""
         table = np.array([score.ious for score in scores])
+        figures: dict[str, list[float]] = defaultdict(list)
+        for score in scores:
+            for name, value in score.figures.items():
+                figures[name].append(value)
         return cls(
             objects=len(scores),
             ious=tuple(float(v) for v in table.mean(axis=0)),
             good=float((table[:, 0] > GOOD).mean()),
-        )
-
-
-def score_objects(
-    predictor: Predictor[Any], objects: InstanceMasks, *, corrections: int, threshold: float
-) -> Iterator[ObjectScore]:
-    """Score every object with its tight box, one click inside and ``corrections`` more clicks.
-
-    Args:
-        predictor: the model.
-        objects: the data.
-        corrections: clicks after the first, each on the largest error.
-        threshold: probability above which a pixel is object.
-    """
-    for index in range(len(objects)):
-        sample = objects[index]
-        curve = click_curve(predictor, sample, corrections=corrections, threshold=threshold)
-        yield ObjectScore(
-            sample.image_id, sample.object_index, sample.category, sample.subset, tuple(curve)
+            figures={name: float(np.mean(values)) for name, values in figures.items()},
+            first_click=Latency.of([s.first_ms for s in scores if s.first_ms is not None]),
+            next_click=Latency.of([ms for s in scores for ms in s.next_ms]),
         )
 
 

@@ -9,12 +9,15 @@ from torch import nn
 
 from caching import ByteCache
 from dataloaders.instance_masks import InstanceMasks
-from evaluation.protocol import Summary, score_objects
+from evaluation.annotation import AnnotatorProtocol
+from evaluation.protocol import Summary
+from evaluation.run import score_objects
+from evaluation.segmenters import PredictorSegmenter
 from networks.engines import TorchEngine
 from predictor import Predictor
 from training.config import TrainingConfig
 
-CORRECTIONS = 3
+CLICKS = 4
 
 
 def validate(network: nn.Module, config: TrainingConfig, data: Path) -> dict[str, float]:
@@ -30,9 +33,9 @@ def validate(network: nn.Module, config: TrainingConfig, data: Path) -> dict[str
         cache=ByteCache[Any](64 << 20),
     )
     objects = InstanceMasks(data, split="val")
-    summary = Summary.of(
-        list(score_objects(predictor, objects, corrections=CORRECTIONS, threshold=config.threshold))
-    )
+    protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
+    scores = score_objects(PredictorSegmenter(predictor), objects, protocol)
+    summary = Summary.of(list(scores))
     return {
         "iou": summary.ious[0],
         "share_over_85": summary.good,

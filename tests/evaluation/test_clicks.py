@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dataloaders.geometry import CropRule
 from dataloaders.samples import Sample
 from evaluation.clicks import click_curve
+from evaluation.segmenters import PredictorSegmenter
 from predictor import Predictor
 
 
@@ -46,7 +47,7 @@ def sample() -> Sample:
 def test_every_correction_goes_where_the_error_is(sample: Sample) -> None:
     rule = CropRule(frame=64, margin_px=6, corner_offset=2, fwhm=14)
     predictor: Predictor[Any] = Predictor(ObedientEngine(), rule, threshold=0.5)
-    scores = click_curve(predictor, sample, corrections=6, threshold=0.5)
+    scores = click_curve(PredictorSegmenter(predictor), sample, corrections=6, threshold=0.5)
     assert len(scores) == 7
     assert scores == sorted(scores)
     assert scores[-1] > 2 * scores[0]
@@ -55,10 +56,11 @@ def test_every_correction_goes_where_the_error_is(sample: Sample) -> None:
 def test_a_perfect_mask_ends_the_clicks_and_keeps_its_score(sample: Sample) -> None:
     class Knowing(ObedientEngine):
         def decode(self, encoded: None, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
-            probability = np.zeros((40, 20), np.float32)
+            probability = np.zeros((48, 48), np.float32)
             probability[:] = 1
             return probability
 
-    rule = CropRule(frame=40, margin_px=0, corner_offset=0, fwhm=4)
+    rule = CropRule(frame=48, margin_px=0, corner_offset=0, fwhm=4)
     predictor: Predictor[Any] = Predictor(Knowing(), rule, threshold=0.5)
-    assert click_curve(predictor, sample, corrections=3, threshold=0.5) == [1.0] * 4
+    found = click_curve(PredictorSegmenter(predictor), sample, corrections=3, threshold=0.5)
+    assert found == [1.0] * 4

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from evaluation.annotation import JITTERS, AnnotatorProtocol
+from evaluation.baselines import FullBox
+from evaluation.scores import iou
+from predictor import Prompt
+from tests.evaluation.samples import Computed, Scripted, disc_sample
+
+SAMPLE = disc_sample(side=90)
+
+
+def _share(share: float) -> NDArray[np.bool_]:
+    """The first pixels of the disc in row order: so much of it."""
+    places = np.flatnonzero(SAMPLE.mask)
+    mask = np.zeros(SAMPLE.mask.shape, np.bool_)
+    mask.flat[places[: round(share * len(places))]] = True
+    return mask
+
+
+def test_the_iou_after_each_click_is_reported() -> None:
+    model = Scripted([_share(0.5), _share(0.8), SAMPLE.mask])
+    score = AnnotatorProtocol(threshold=0.5, clicks=4).score(model, SAMPLE)
+    assert score.ious == pytest.approx((0.5, 0.8, 1.0, 1.0), abs=0.01)
+    assert len(model.prompts) == 3, "a perfect mask needs no click"
+    assert [len(p.pos_points) for p in model.prompts] == [1, 2, 3]
+    assert all(p.box == SAMPLE.tight_box() for p in model.prompts)
+    assert score.area == SAMPLE.mask.sum()
+    assert score.first_ms is not None
+    assert score.first_ms > 0
+    assert len(score.next_ms) == 2
+
+
+def test_clicks_are_counted_up_to_each_target() -> None:
+    model = Scripted(_share(share) for share in (0.5, 0.6, 0.86, 0.7, 0.95))
+    score = AnnotatorProtocol(threshold=0.5, clicks=2, count_clicks=True).score(model, SAMPLE)
+    assert (score.figures["noc_85"], score.figures["noc_90"]) == (3, 5)
+    assert len(model.prompts) == 5, "clicking ends with the last target"
+    assert len(score.ious) == 2
+    assert len(score.next_ms) == 1
+
+
+def test_an_object_that_never_gets_there_counts_as_twenty_clicks() -> None:
+    model = Scripted([_share(0.5)])
+    score = AnnotatorProtocol(threshold=0.5, clicks=1, count_clicks=True).score(model, SAMPLE)
+    assert (score.figures["noc_85"], score.figures["noc_90"]) == (20, 20)
+    assert len(model.prompts) == 20
+
+
+def test_the_box_alone_and_careless_boxes_are_scored() -> None:
+    prompts: list[Prompt] = []
+
+    def answer(prompt: Prompt) -> NDArray[np.bool_]:
+        prompts.append(prompt)
+        return SAMPLE.mask if prompt.pos_points else _share(0.4)
+
+    protocol = AnnotatorProtocol(threshold=0.5, clicks=1, vary_box=True)
+    figures = protocol.score(Computed(answer), SAMPLE).figures
+    assert figures["box_only"] == pytest.approx(0.4, abs=0.01)
+    assert [figures[f"jitter_{percent}"] for percent in JITTERS] == [1, 1, 1]
+    first, alone, *moved = prompts
+    assert (alone.box, alone.pos_points) == (first.box, ())
+    side = first.box[2] - first.box[0]
+    for prompt, percent in zip(moved, JITTERS, strict=True):
+        assert prompt.pos_points == first.pos_points
+        errors = np.abs(np.subtract(prompt.box, first.box)) / side
+        assert 0 < errors.max() < 0.04 * percent
+
+
+def test_jitter_moves_the_box_the_same_way_every_time() -> None:
+    protocol = AnnotatorProtocol(threshold=0.5, clicks=1, jitter_px=3)
+    box = protocol.prompt(SAMPLE).box
+    assert box == protocol.prompt(SAMPLE).box != SAMPLE.tight_box()
+    assert box != AnnotatorProtocol(threshold=0.5, jitter_px=3, seed=1).prompt(SAMPLE).box
+    rows = np.arange(90) + 0.5
+    inside = (rows > box[1] - 0.5) & (rows < box[3] + 0.5)
+    drawn = FullBox().predict(SAMPLE.image, Prompt(box)) > 0.5
+    assert not drawn[~inside].any()
+    expected = iou(drawn, SAMPLE.mask, SAMPLE.void)
+    assert protocol.score(FullBox(), SAMPLE).ious == (expected,)
+
+
+def test_a_box_that_errors_turn_over_or_push_out_stays_usable() -> None:
+    protocol = AnnotatorProtocol(threshold=0.5, jitter_px=60)
+    for number in range(50):
+        x1, y1, x2, y2 = protocol.prompt(disc_sample(side=90, number=number)).box
+        assert 0 <= x1 < x2 <= 90
+        assert 0 <= y1 < y2 <= 90
+
+
+def test_columns_are_clicks() -> None:
+    assert AnnotatorProtocol(threshold=0.5, clicks=3).columns == ("1 click", "2 clicks", "3 clicks")
