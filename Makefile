@@ -2,7 +2,8 @@
 # make run        serve on http://127.0.0.1:8080   (PORT=9000 MODEL=iog-lite)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-HOST ?= 127.0.0.1
+# Not from the environment, where HOST often names the machine.
+HOST := 127.0.0.1
 PORT ?= 8080
 MODEL ?=
 

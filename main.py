@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response
 
     from model_handler import ModelHandler, Prediction
+
+SHOWN_PROMPTS = 20
+"""More boxes or points than this are only counted in the log."""
 
 __all__ = ["Answer", "Function", "handler", "init_context", "respond"]
 
@@ -140,9 +143,9 @@ def _segment(function: Function, body: object, answer: Answer) -> None:
     report = answer.report
     with answer.stage("parse"):
         request = contract.parse(body, default_outputs=function.settings.output)
-    report["boxes"] = len(request.boxes)
-    report["pos_points"] = len(request.pos_points)
-    report["neg_points"] = len(request.neg_points)
+    report["boxes"] = _shown(request.boxes)
+    report["pos_points"] = _shown(request.pos_points)
+    report["neg_points"] = _shown(request.neg_points)
     with answer.stage("decode"):
         image = function.model.decode(request.image, request.image_key)
     height, width = image.shape[:2]
@@ -179,3 +182,10 @@ def _refuse(answer: Answer, error: RequestError) -> None:
 
 def _milliseconds_since(start: float) -> float:
     return round((time.perf_counter() - start) * 1000, 2)
+
+
+def _shown(prompts: Sequence[Sequence[float]]) -> list[list[float]] | int:
+    """Prompts as the log shows them: what reproduces a complaint, or their number if too many."""
+    if len(prompts) > SHOWN_PROMPTS:
+        return len(prompts)
+    return [[round(value, 1) for value in prompt] for prompt in prompts]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,6 +56,7 @@ class ModelHandler:
         self._precision = settings.precision
         self._threads = settings.threads or available_cores()
         torch.set_num_threads(self._threads)
+        cv2.setNumThreads(self._threads)
         model = load(
             settings.model,
             weights_dir=settings.weights_dir,
@@ -66,7 +68,9 @@ class ModelHandler:
         half = settings.cache_mb * 2**20 // 2
         self._images: ByteCache[NDArray[np.uint8]] = ByteCache(half)
         self._crops: ByteCache[Any] = ByteCache(half)
+        # IOG_ENGINE: "auto" is torch, the only engine so far.
         engine = TorchEngine(model.network, device=self._device, precision=self._precision)
+        self._engine = engine.name
         self.predictor = Predictor(
             engine, model.row.crop, threshold=self._threshold, cache=self._crops
         )
@@ -82,7 +86,7 @@ class ModelHandler:
         return {
             "model": self._row.name,
             "architecture": self._row.architecture,
-            "engine": "torch",
+            "engine": self._engine,
             "precision": self._precision,
             "device": self._device,
             "threads": self._threads,

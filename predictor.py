@@ -70,7 +70,8 @@ class Predictor(Generic[Encoded]):
         """Predict the object in the box.
 
         The first positive click is the inside point. Without one it is the box's centre, and then,
-        where that differs, the most interior pixel of the mask so found.
+        where that differs, the most interior pixel of the mask that the box alone gives: negative
+        clicks correct the mask but do not move the point.
 
         Args:
             image: uint8 [H, W, 3], RGB.
@@ -84,9 +85,9 @@ class Predictor(Generic[Encoded]):
             return ObjectProbability(self._run(image, crop, inside, outside, image_key), crop)
         x1, y1, x2, y2 = crop.box
         centre = crop.pixel(((x1 + x2) / 2, (y1 + y2) / 2))
-        probability = self._run(image, crop, [centre], outside, image_key)
-        interior = most_interior_point(probability > self._threshold)
-        if interior is not None and interior != centre:
+        probability = self._run(image, crop, [centre], [], image_key)
+        interior = most_interior_point(probability > self._threshold) or centre
+        if interior != centre or outside:
             probability = self._run(image, crop, [interior], outside, image_key)
         return ObjectProbability(probability, crop)
 

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 
@@ -51,7 +51,7 @@ class Settings:
         engine: ``IOG_ENGINE``, what runs the network.
         precision: ``IOG_PRECISION``, the arithmetic it runs in.
         device: ``IOG_DEVICE``, where it runs; ``auto`` takes a GPU when there is one.
-        threads: ``IOG_THREADS``, CPU threads of one worker; None leaves it to the engine.
+        threads: ``IOG_THREADS``, CPU threads of one worker; None takes the cores it may use.
         threshold: ``IOG_THRESHOLD``, the probability above 0 and below 1 from which a pixel is
             foreground; None takes the one of the weights. A request may name its own.
         max_pixels: ``IOG_MAX_PIXELS``, width times height an image may have.
@@ -93,6 +93,12 @@ class Settings:
             output=env.names("IOG_OUTPUT", OUTPUTS, cls.output),
             cache_mb=env.number("IOG_CACHE_MB", int, cls.cache_mb, low=0, high=2**20),
         )
+
+    def with_model(self, name: str | None) -> Settings:
+        """These settings for another model; a digest that is about the old one is dropped."""
+        if name is None or name == self.model:
+            return self
+        return replace(self, model=name, weights_sha256=None)
 
     def sha256_of(self, name: str) -> str | None:
         """The digest ``name`` must have: ``IOG_WEIGHTS_SHA256`` is about ``IOG_MODEL`` only."""

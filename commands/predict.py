@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,9 +85,7 @@ def predict(
     if output is None and overlay is None and json is None:
         output = Path(f"{image.stem}-mask.png")
     _check_names(image, output=output, overlay=overlay)
-    settings = Settings.from_env()
-    if model is not None:
-        settings = replace(settings, model=model)
+    settings = Settings.from_env().with_model(model)
 
     # torch comes with this: what needs no model has been refused by now
     import contract

@@ -23,9 +23,6 @@ SizeHW = tuple[int, int]
 Region = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels, x1 and y1 exclusive."""
 
-MAX_MARGIN = 2.0
-"""A margin that is a ratio of the longer side is at most this often the side it lies along, so
-that a long thin box does not ask for a window many times the size of the image."""
 STRIP_PIXELS = 32 << 20
 """Pixels of a window that are brought back to the image at a time: 128 MiB of probabilities."""
 
@@ -43,12 +40,29 @@ class CropRule:
     """Context kept on each side of the box, in image pixels; the least, if there is a ratio."""
     margin_ratio: float = 0.0
     """Context on each side as a share of the box's longer side."""
+    margin_limit: float = 2.0
+    """The most such a share may be, as a multiple of the side it lies along: a long thin box would
+    otherwise ask for a window many times the size of the image."""
     corner_offset: int = 10
     """How far outside the box the four outside points lie, in network pixels."""
     fwhm: float = 10.0
     """Width of a guidance peak at half its height, in network pixels."""
     antialias: bool = False
-    """Average when shrinking (the published weights were trained on plain bilinear sampling)."""
+    """Average where both sides shrink; the published weights were trained on plain sampling."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no network was or could be trained with.
+
+        Raises:
+            ValueError: names the field.
+        """
+        if self.frame <= 0 or self.frame % 16:
+            raise ValueError(f"frame is {self.frame}, not a positive multiple of 16")
+        if not self.fwhm > 0:
+            raise ValueError(f"fwhm is {self.fwhm}, not above 0")
+        for name in ("margin_px", "margin_ratio", "margin_limit", "corner_offset"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, not 0 or above")
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,8 @@ class Crop:
         width, height = x1 - x0, y1 - y0
         wanted = rule.margin_ratio * max(width, height)
         pad_x, pad_y = (
-            round(max(rule.margin_px, min(wanted, MAX_MARGIN * side))) for side in (width, height)
+            round(max(rule.margin_px, min(wanted, rule.margin_limit * side)))
+            for side in (width, height)
         )
         return cls(
             box=(x0, y0, x1, y1),
@@ -107,11 +122,6 @@ class Crop:
         last = self.rule.frame - 1
         x, y = (math.floor(v) for v in self.to_network(point))
         return min(max(x, 0), last), min(max(y, 0), last)
-
-    def contains(self, point: PointXY) -> bool:
-        """Whether a point of the image frame lies inside the window."""
-        x, y = point[0] - self.left, point[1] - self.top
-        return 0 <= x < self.width and 0 <= y < self.height
 
     def outside_points(self) -> tuple[tuple[int, int], ...]:
         """The four corners outside the box, network pixels: LT, LB, RT, RB.
@@ -145,7 +155,7 @@ class Crop:
             window = self._window(image)
             averaged = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_AREA)
             return averaged.astype(np.float32)
-        if self.width > 2 * frame and self.height > 2 * frame:
+        if self.width * self.height > (2 * frame) ** 2:
             return self._sample(image)
         window = self._window(image).astype(np.float32)
         resized = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_LINEAR)
@@ -213,7 +223,7 @@ class Crop:
             place = np.s_[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left]
             yield whole.astype(np.float32, copy=False)[place], (x0, y0, x1, y1)
             return
-        step = max(1, STRIP_PIXELS // self.width)
+        step = max(1, STRIP_PIXELS // max(self.width, self.rule.frame))
         for start in range(y0, y1, step):
             end = min(start + step, y1)
             rows = _cubic_rows(probability, self.height, start - self.top, end - self.top)

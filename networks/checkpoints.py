@@ -314,14 +314,20 @@ def _plain_state(content: object, *, path: Path) -> Mapping[str, Tensor]:
 
 
 def _is_crop(crop: object) -> bool:
-    """Whether ``crop`` has exactly the fields of a CropRule, each of its type."""
+    """Whether ``crop`` has exactly the fields of a CropRule, each with a value it may have."""
     kinds = {bool: (bool,), int: (int,), float: (int, float)}
     wanted = {field.name: kinds[type(field.default)] for field in fields(CropRule)}
-    return (
+    if not (
         isinstance(crop, dict)
         and crop.keys() == wanted.keys()
         and all(type(value) in wanted[name] for name, value in crop.items())
-    )
+    ):
+        return False
+    try:
+        CropRule(**crop)
+    except ValueError:
+        return False
+    return True
 
 
 def _row_of_ones_own(path: Path, *, architecture: str) -> WeightsRow:

@@ -53,6 +53,8 @@ class TorchEngine:
         precision: ``fp32``, or ``bf16`` for autocast.
     """
 
+    name = "torch"
+
     def __init__(self, network: nn.Module, *, device: str = "cpu", precision: str = "fp32") -> None:
         # The parameters stay as they are: converting them would copy them out of the mapped file
         # that several workers share, and a channels-last input alone selects the fast kernels.

@@ -155,7 +155,9 @@ def test_a_request_is_one_log_line_with_its_figures(worker: Worker) -> None:
     report = line["with"]
     assert report["status"] == 200
     assert report["image_size"] == "60x40"
-    assert (report["boxes"], report["pos_points"], report["neg_points"]) == (1, 1, 2)
+    assert report["boxes"] == [[10.0, 5.0, 20.0, 25.0]]
+    assert report["pos_points"] == [[15.5, 15.5]]
+    assert len(report["neg_points"]) == 2
     assert report["mask_area"] == 200
     assert report["network_ms"] == 12.35
     assert (report["image_cache_hits"], report["image_cache_misses"]) == (0, 1)

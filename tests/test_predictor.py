@@ -132,7 +132,14 @@ class TestBoxOnly:
         engine, crop = RecordingEngine(refines=True), Crop.around(BOX, RULE)
         _predictor(engine).predict(IMAGE, Prompt(BOX, (), ((45.0, 85.0),)))
         column, row = crop.pixel((45.0, 85.0))
-        assert all(clicks[1][row, column] == 255 for clicks in engine.clicks)
+        assert engine.clicks[-1][1][row, column] == 255
+
+    def test_negative_clicks_do_not_move_the_point_nor_encode_again(self) -> None:
+        engine, cache = RecordingEngine(refines=True), ByteCache[int](100)
+        predictor = _predictor(engine, cache)
+        for negatives in ((), ((45.0, 85.0),), ((45.0, 85.0), (95.0, 35.0))):
+            predictor.predict(IMAGE, Prompt(BOX, (), negatives), image_key="a")
+        assert [_peak(x[3]) for x in engine.inputs][1:] == [(20, 40)]
 
 
 @pytest.mark.parametrize("click", [(-500.0, 60.0), (70.0, 1e6)])

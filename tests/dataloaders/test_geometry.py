@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -139,7 +142,7 @@ def test_every_point_falls_on_a_pixel_of_the_frame(
     assert 0 <= column < rule.frame
     assert 0 <= row < rule.frame
     back = crop.to_image((column + 0.5, row + 0.5))
-    if crop.contains((x, y)):
+    if 0 <= x - crop.left < crop.width and 0 <= y - crop.top < crop.height:
         assert abs(back[0] - x) <= 0.51 / crop.scale[0] + 1e-6
         assert abs(back[1] - y) <= 0.51 / crop.scale[1] + 1e-6
 
@@ -221,3 +224,27 @@ def test_clamped_points_lie_on_a_pixel(x: float, y: float) -> None:
     assert 0.5 <= column <= 39.5
     assert 0.5 <= row <= 29.5
     assert clamp_point((column, row), (0, 0, 40, 30)) == (column, row)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("frame", 0), ("frame", 250), ("fwhm", 0), ("margin_px", -1), ("margin_ratio", float("nan"))],
+)
+def test_a_rule_that_cannot_be_followed_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        replace(PUBLISHED, **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", [PUBLISHED, LITE])
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3, 40_000)])
+def test_line_images_take_little_memory(rule: CropRule, size: tuple[int, int]) -> None:
+    height, width = size
+    image = np.full((height, width, 3), 90, np.uint8)
+    crop = Crop.around((0, 0, width, height), rule)
+    tracemalloc.start()
+    extracted = crop.extract(image)
+    area = sum(values.size for values, _ in crop.paste_strips(extracted[..., 0], size))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert area == height * width
+    assert peak < 250e6
