@@ -23,10 +23,15 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            metavar="masks:PATH", help="Photographs with instance masks, a folder or a tar file."
+            metavar="FORMAT:PATH",
+            help="voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR or "
+            "masks:DIR_OR_TAR.",
         ),
     ],
     split: Annotated[str, typer.Option(help="The part of the data to score.")] = "val",
+    download: Annotated[
+        bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
     ] = None,
@@ -51,6 +56,10 @@ def evaluate(
     from evaluation.segmenters import PredictorSegmenter
     from model_handler import ModelHandler
 
+    if download:
+        from evaluation.downloads import complete
+
+        complete(data)
     objects = open_dataset(data, split=split)
     handler = ModelHandler(settings)
     scores = list(

@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
 # Libraries that belong to few rooms.
 LIBRARIES: dict[str, set[str]] = {
     "torch": {"networks", "training", "evaluation", "model_handler"},
+    "torchvision": {"evaluation"},
     "pydantic": {"contract"},
     "orjson": {"contract"},
     "starlette": {"serving"},
