@@ -1,4 +1,4 @@
-"""The IOG networks in plain torch: no files, no images, no settings."""
+"""The IOG networks in plain torch, their weights, and the engines that run them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _lite() -> nn.Module:
 
 
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
-    "iog-resnet101": MainNetwork,
+    "iog-resnet101": lambda: MainNetwork(ResNet101()),
     "iog-resnet101-refinement": lambda: RefinementNetwork(ResNet101()),
     "iog-lite": _lite,
 }

@@ -63,18 +63,21 @@ class ResNet101(nn.Module):
     """ResNet-101 at output stride 16, last stage dilated 2, 4, 8 (IOG, section 4.1).
 
     Input: float32 [N, 5, S, S], R, G, B and both guidance maps in 0..255, not normalised.
+
+    Args:
+        width: channels of the first convolution, from which all others follow; 64 is published.
     """
 
-    channels = (256, 512, 1024, 2048)
-
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _resnet_stage(64, 64, stride=1, dilations=(1,) * 3)
-        self.layer2 = _resnet_stage(256, 128, stride=2, dilations=(1,) * 4)
-        self.layer3 = _resnet_stage(512, 256, stride=2, dilations=(1,) * 23)
-        self.layer4 = _resnet_stage(1024, 512, stride=1, dilations=(2, 4, 8))
+        self.channels = (4 * width, 8 * width, 16 * width, 32 * width)
+        stride4, stride8, stride16, _ = self.channels
+        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = _resnet_stage(width, width, stride=1, dilations=(1,) * 3)
+        self.layer2 = _resnet_stage(stride4, 2 * width, stride=2, dilations=(1,) * 4)
+        self.layer3 = _resnet_stage(stride8, 4 * width, stride=2, dilations=(1,) * 23)
+        self.layer4 = _resnet_stage(stride16, 8 * width, stride=1, dilations=(2, 4, 8))
         init_fan_out(self)
 
     def forward(self, x: Tensor) -> Features:
@@ -125,23 +128,31 @@ class MobileNetV1(nn.Module):
 
     Input as for ``ResNet101``; colours are mapped to -1..1 and guidance to 0..1 inside, so that
     every network here takes the same 0..255 input.
+
+    Args:
+        width: channels of the first convolution, from which all others follow; 32 is "1.0".
     """
 
-    channels = (128, 256, 512, 1024)
-
-    def __init__(self) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
+        self.channels = (4 * width, 8 * width, 16 * width, 32 * width)
+        stride4, stride8, stride16, deep = self.channels
         self.pad = nn.ZeroPad2d((0, 1, 0, 1))
-        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, 32, 3, stride=2, bias=False)
-        self.bn1 = nn.BatchNorm2d(32, eps=1e-3)
+        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 3, stride=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(width, eps=1e-3)
         self.layer1 = nn.Sequential(
-            SeparableConv(32, 64), SeparableConv(64, 128, stride=2), SeparableConv(128, 128)
+            SeparableConv(width, 2 * width),
+            SeparableConv(2 * width, stride4, stride=2),
+            SeparableConv(stride4, stride4),
         )
-        self.layer2 = nn.Sequential(SeparableConv(128, 256, stride=2), SeparableConv(256, 256))
+        self.layer2 = nn.Sequential(
+            SeparableConv(stride4, stride8, stride=2), SeparableConv(stride8, stride8)
+        )
         self.layer3 = nn.Sequential(
-            SeparableConv(256, 512, stride=2), *(SeparableConv(512, 512) for _ in range(5))
+            SeparableConv(stride8, stride16, stride=2),
+            *(SeparableConv(stride16, stride16) for _ in range(5)),
         )
-        self.layer4 = SeparableConv(512, 1024, dilation=2)
+        self.layer4 = SeparableConv(stride16, deep, dilation=2)
         init_fan_out(self)
 
     def forward(self, x: Tensor) -> Features:

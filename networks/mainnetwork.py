@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from networks.backbones import ResNet101
+from networks.backbones import MobileNetV1, ResNet101
 from networks.blocks import resize
 from networks.coarsenet import CoarseNet
 from networks.finenet import FineNet
@@ -15,15 +15,26 @@ Logits = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class MainNetwork(nn.Module):
-    """IOG with a ResNet-101 (IOG, section 3.3). 52,124,106 parameters."""
+    """IOG without a click branch (IOG, section 3.3).
 
-    def __init__(self) -> None:
+    Args:
+        backbone: gives the four features.
+        decoder_width: channels of CoarseNet and FineNet.
+        psp_width: channels of the PSP's result.
+    """
+
+    def __init__(
+        self,
+        backbone: ResNet101 | MobileNetV1,
+        *,
+        decoder_width: int = 256,
+        psp_width: int = 512,
+    ) -> None:
         super().__init__()
-        stride4, stride8, stride16, deep = ResNet101.channels
-        psp_width = 512
-        self.Coarse_net = CoarseNet((psp_width, stride16, stride8, stride4))
-        self.Fine_net = FineNet()
-        self.backbone = ResNet101()
+        stride4, stride8, stride16, deep = backbone.channels
+        self.Coarse_net = CoarseNet((psp_width, stride16, stride8, stride4), width=decoder_width)
+        self.Fine_net = FineNet(width=decoder_width)
+        self.backbone = backbone
         self.psp4 = PSP(deep, psp_width)
 
     def forward(self, x: Tensor) -> Logits:

@@ -159,3 +159,26 @@ def test_what_cannot_start_says_so(settings: Settings) -> None:
             ModelHandler(replace(settings, device="cuda"))
     with pytest.raises(WeightsError, match="iog weights fetch iog-pascal-sbd"):
         ModelHandler(replace(settings, model="iog-pascal-sbd"))
+
+
+@pytest.mark.parametrize("architecture", ["iog-resnet101", "iog-resnet101-refinement"])
+def test_files_like_the_published_ones_run_through_the_same_code(
+    architecture: str, tmp_path: Path
+) -> None:
+    """A plain state dict in the old format, as the authors saved it, recognised by its keys."""
+    torch.manual_seed(0)
+    state = build_network(architecture).state_dict()
+    path = tmp_path / "published.pth"
+    without_counters = {k: v for k, v in state.items() if "num_batches" not in k}
+    torch.save(without_counters, path, _use_new_zipfile_serialization=False)
+    handler = ModelHandler(Settings(model=str(path), weights_dir=tmp_path, device="cpu", threads=1))
+    path.unlink()
+    assert handler.describe()["architecture"] == architecture
+    assert handler.threshold == 0.3
+    for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
+        found = handler.predict(
+            IMAGE, boxes=[LEFT], pos_points=clicks, neg_points=[], image_key="k"
+        )
+        assert found.mask.shape == (90, 120)
+    refines = architecture.endswith("refinement")
+    assert handler.lookups()["crop"] == ((1, 1) if refines else (0, 2))

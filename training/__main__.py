@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from errors import DatasetError
+from errors import DatasetError, WeightsError
 from training.config import ConfigError, TrainingConfig
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     try:
         config = TrainingConfig.from_toml(arguments.config, steps=arguments.steps)
         last = train(config, data=arguments.data, initial=arguments.initial, out=arguments.out)
-    except (ConfigError, DatasetError) as error:
+    except (ConfigError, DatasetError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 2
     out = arguments.out / f"{config.architecture}.pt"

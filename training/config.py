@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,20 @@ class TrainingConfig:
         """Read a file whose keys are this class's fields, ``crop`` being a table.
 
         Raises:
-            ConfigError: a key is unknown; the message names it and those that exist.
+            ConfigError: the file cannot be read, a key is unknown or a value unusable; the
+                message names it.
         """
-        values = tomllib.loads(path.read_text())
+        try:
+            values = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from None
         values.update({key: value for key, value in overrides.items() if value is not None})
         if "crop" in values:
             _check(CropRule, values["crop"], where="crop.")
-            values["crop"] = CropRule(**values["crop"])
+            try:
+                values["crop"] = CropRule(**values["crop"])
+            except ValueError as error:
+                raise ConfigError(f"crop: {error}") from None
         _check(cls, values, where="")
         return cls(**values)
 
@@ -92,7 +99,15 @@ class TrainingConfig:
 
 
 def _check(settings: type[Any], values: dict[str, Any], *, where: str) -> None:
-    known = {f.name for f in fields(settings)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f"unknown setting {where}{unknown[0]}; known: {', '.join(sorted(known))}")
+    known = {f.name: f.default for f in fields(settings)}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {where}{name}; known: {', '.join(sorted(known))}")
+        default = known[name]
+        allowed = (int, float) if isinstance(default, float) else type(default)
+        if default is not MISSING and (
+            not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool)
+        ):
+            raise ConfigError(
+                f"{where}{name} is {value!r}, which is not of the type of {default!r}"
+            )

@@ -8,6 +8,7 @@ as if nothing had happened.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ from networks.blocks import resize
 from networks.checkpoints import read_checkpoint, save
 from networks.losses import focal_bce, soft_iou_loss
 from training.commit import current_commit
-from training.config import TrainingConfig
+from training.config import ConfigError, TrainingConfig
 from training.corrections import corrected_clicks
 from training.dataset import Example, TrainingSamples
 from training.initial import load_mobilenet
@@ -37,6 +38,8 @@ from training.validation import validate
 
 CHECKPOINT = "last.pt"
 LOG = "log.csv"
+MAY_CHANGE = {"workers", "threads", "checkpoint_every", "validate_every"}
+"""Settings that a resumed run may change: the result does not depend on them."""
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -59,7 +62,7 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
 
     network = build_network(config.architecture)
     if not isinstance(network, RefinementNetwork):
-        raise ValueError(f"{config.architecture} has no click branch to train with corrections")
+        raise ConfigError(f"{config.architecture} has no click branch to train with corrections")
     if initial is not None and isinstance(network.backbone, MobileNetV1):
         load_mobilenet(network.backbone, initial)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,7 +73,7 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
     )
     optimiser = torch.optim.AdamW(_parameter_groups(network, config))
 
-    start = _resume(out / CHECKPOINT, network, average, optimiser)
+    start = _resume(out / CHECKPOINT, config, network, average, optimiser)
     commit = current_commit()
     batches = _batches(config, data, start)
     began, losses = time.perf_counter(), []
@@ -199,12 +202,23 @@ def _single_thread(_: int) -> None:
 
 
 def _resume(
-    path: Path, network: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer
+    path: Path,
+    config: TrainingConfig,
+    network: nn.Module,
+    average: AveragedModel,
+    optimiser: torch.optim.Optimizer,
 ) -> int:
     """Put everything back to where the checkpoint left it; the step to go on with."""
     if not path.is_file():
         return 0
     checkpoint = read_checkpoint(path)
+    before, now = checkpoint.metadata["config"], json.loads(json.dumps(config.as_dict()))
+    changed = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
+    if changed:
+        raise ConfigError(
+            f"{path} was trained with {changed[0]} = {before.get(changed[0])!r}, not "
+            f"{now[changed[0]]!r}: go on with the old settings, or start in another folder"
+        )
     network.load_state_dict(checkpoint.training["network"])
     average.module.load_state_dict(checkpoint.state)
     average.n_averaged.fill_(checkpoint.training["averaged"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from networks import ARCHITECTURES, MainNetwork, RefinementNetwork, build_network
+from networks.backbones import MobileNetV1, ResNet101
 from tests import reference
 
 TOLERANCE = 2e-3  # deliberate mistakes (dilation, resize, order of channels) give 0.07 and more
@@ -66,6 +67,16 @@ def test_the_small_network_is_small_and_of_the_same_shape() -> None:
     with torch.inference_mode():
         outputs = network(torch.zeros(2, 5, 256, 256), torch.zeros(2, 2, 256, 256))
     assert [tuple(o.shape) for o in outputs] == [(2, 1, 64, 64)] * 5
+
+
+@pytest.mark.parametrize("backbone", [ResNet101(width=8), MobileNetV1(width=8)])
+def test_widths_are_parameters_of_one_design(backbone: ResNet101 | MobileNetV1) -> None:
+    x = torch.rand(1, 5, 64, 64) * 255
+    main = MainNetwork(backbone, decoder_width=16, psp_width=24).eval()
+    refinement = RefinementNetwork(backbone, decoder_width=16, psp_width=24).eval()
+    with torch.inference_mode():
+        assert [tuple(o.shape) for o in main(x)] == [(1, 1, 64, 64)] * 5
+        assert [tuple(o.shape) for o in refinement(x, x[:, 3:])] == [(1, 1, 16, 16)] * 5
 
 
 def test_every_input_of_the_small_network_reaches_its_output() -> None:

@@ -33,3 +33,25 @@ def test_unknown_settings_are_refused(tmp_path: Path, text: str, name: str) -> N
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(ConfigError, match=rf"unknown setting {name}; known: "):
         TrainingConfig.from_toml(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'steps = "many"',
+        "threshold = true",
+        '[crop]\nframe = "big"',
+        "[crop]\nframe = 50",
+        "steps =",
+    ],
+)
+def test_values_that_cannot_be_used_are_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        TrainingConfig.from_toml(tmp_path / "a.toml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.toml cannot be read"):
+        TrainingConfig.from_toml(tmp_path / "no.toml")

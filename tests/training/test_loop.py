@@ -14,7 +14,7 @@ from networks import build_network
 from networks.checkpoints import load, read_checkpoint
 from tests.tiny_dataset import write_folder
 from training import loop
-from training.config import TrainingConfig
+from training.config import ConfigError, TrainingConfig
 from training.dataset import TrainingSamples
 from training.loop import train
 
@@ -80,6 +80,12 @@ def test_the_last_step_is_scored(data: Path, tmp_path: Path) -> None:
         (row,) = csv.DictReader(file)
     assert 0 <= float(row["iou"]) <= 1
     assert 0 <= float(row["iou_clicks"]) <= 1
+
+
+def test_a_run_does_not_go_on_with_other_settings(data: Path, tmp_path: Path) -> None:
+    train(replace(CONFIG, steps=1), data=data, initial=None, out=tmp_path)
+    with pytest.raises(ConfigError, match=r"trained with steps = 1, not 2"):
+        train(replace(CONFIG, steps=2), data=data, initial=None, out=tmp_path)
 
 
 def test_a_checkpoint_can_be_served_as_it_is(data: Path, tmp_path: Path) -> None:
