@@ -17,6 +17,7 @@ from torch import nn
 
 from networks.backbones import Features
 from networks.blocks import resize
+from networks.mainnetwork import MainNetwork
 from networks.refinementnetwork import RefinementNetwork
 
 Encoded = TypeVar("Encoded")
@@ -72,15 +73,15 @@ class TorchEngine:
         with self._context():
             if isinstance(self._network, RefinementNetwork):
                 return self._network.encode(self._tensor(x))
-            logits: torch.Tensor = self._network(self._tensor(x))[-1]
-            return logits
+            assert isinstance(self._network, MainNetwork)
+            return self._network.forward_fine(self._tensor(x))
 
     def decode(self, encoded: TorchCrop, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability float32 [S, S]; see ``Engine``."""
         with self._context():
             if isinstance(encoded, Features):
                 assert isinstance(self._network, RefinementNetwork)
-                logits = self._network.decode(encoded, self._tensor(clicks))[-1]
+                logits = self._network.decode_fine(encoded, self._tensor(clicks))
             else:
                 logits = encoded
             probability = torch.sigmoid(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from networks.backbones import MobileNetV1, ResNet101
 from networks.blocks import resize
-from networks.coarsenet import CoarseNet
+from networks.coarsenet import CoarseNet, Pyramid
 from networks.finenet import FineNet
 from networks.psp import PSP
 
@@ -46,10 +46,17 @@ class MainNetwork(nn.Module):
         Returns:
             Five maps of raw logits [N, 1, 512, 512]; the last is the prediction.
         """
-        features = self.backbone(x)
-        pyramid = self.Coarse_net.fuse(
-            self.psp4(features.deep), features.stride16, features.stride8, features.stride4
-        )
+        pyramid = self._pyramid(x)
         size = (x.shape[-2], x.shape[-1])
         a, b, c, d = (resize(side, size) for side in self.Coarse_net(pyramid))
         return a, b, c, d, resize(self.Fine_net(pyramid), size)
+
+    def forward_fine(self, x: Tensor) -> Tensor:
+        """The last of the maps, without computing the others, which only train."""
+        return resize(self.Fine_net(self._pyramid(x)), (x.shape[-2], x.shape[-1]))
+
+    def _pyramid(self, x: Tensor) -> Pyramid:
+        features = self.backbone(x)
+        return self.Coarse_net.fuse(
+            self.psp4(features.deep), features.stride16, features.stride8, features.stride4
+        )

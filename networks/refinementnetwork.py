@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from networks.backbones import Features, MobileNetV1, ResNet101
 from networks.blocks import conv1x1
 from networks.clicks import ClickEncoder
-from networks.coarsenet import CoarseNet
+from networks.coarsenet import CoarseNet, Pyramid
 from networks.finenet import FineNet
 from networks.mainnetwork import Logits
 from networks.psp import PSP
@@ -71,6 +71,16 @@ class RefinementNetwork(nn.Module):
         Returns:
             Five maps of raw logits [N, 1, S/4, S/4]; the last is the prediction.
         """
+        pyramid = self._pyramid(features, clicks)
+        a, b, c, d = self.Coarse_net(pyramid)
+        return a, b, c, d, self.Fine_net(pyramid)
+
+    def decode_fine(self, features: Features, clicks: Tensor) -> Tensor:
+        """The last of ``decode``'s maps, without computing the others, which only train."""
+        fine: Tensor = self.Fine_net(self._pyramid(features, clicks))
+        return fine
+
+    def _pyramid(self, features: Features, clicks: Tensor) -> Pyramid:
         skips = None
         if self.click_skips is None:
             deep_clicks = self.iog_points(clicks)
@@ -78,11 +88,9 @@ class RefinementNetwork(nn.Module):
             deep_clicks, stride8, stride4 = self.iog_points.stages(clicks)
             skips = (self.click_skips[0](stride8), self.click_skips[1](stride4))
         deep = self.psp4(torch.cat([features.deep, deep_clicks], dim=1))
-        pyramid = self.Coarse_net.fuse(
+        return self.Coarse_net.fuse(
             deep, features.stride16, features.stride8, features.stride4, click_skips=skips
         )
-        a, b, c, d = self.Coarse_net(pyramid)
-        return a, b, c, d, self.Fine_net(pyramid)
 
     def forward(self, x: Tensor, clicks: Tensor) -> Logits:
         """``decode(encode(x), clicks)``."""

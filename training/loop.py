@@ -122,7 +122,7 @@ def batch_loss(
     rng = np.random.default_rng((config.seed, step))
     if rng.random() < config.click_share:
         with torch.no_grad():
-            logits = resize(network.decode(features, clicks)[-1], size)
+            logits = resize(network.decode_fine(features, clicks), size)
         clicks = corrected_clicks(
             logits,
             label,

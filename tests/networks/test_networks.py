@@ -30,8 +30,10 @@ def test_state_dict_is_that_of_the_published_weights(architecture: str, network:
 
 def test_main_network_equals_the_official_one() -> None:
     network = _filled("iog-resnet101", "main")
+    assert isinstance(network, MainNetwork)
     with torch.inference_mode():
         outputs = network(reference.network_input())
+        assert torch.equal(network.forward_fine(reference.network_input()), outputs[-1])
     for name, logits in zip(reference.SIDES, outputs, strict=True):
         assert logits.shape == (1, 1, 512, 512)
         expected = torch.from_numpy(reference.outputs()[f"main/out/{name}"])
@@ -45,6 +47,7 @@ def test_refinement_network_equals_the_official_one() -> None:
         features = network.encode(reference.network_input())
         for step, clicks in enumerate(reference.click_maps()):
             outputs = network.decode(features, clicks)
+            assert torch.equal(network.decode_fine(features, clicks), outputs[-1])
             for name, logits in zip(reference.SIDES, outputs, strict=True):
                 assert logits.shape == (1, 1, 128, 128)
                 expected = torch.from_numpy(reference.outputs()[f"ref/step{step}/out/{name}"])
