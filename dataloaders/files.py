@@ -11,6 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from errors import DatasetError
 
+_GONE = "it was there when the data set was opened"
+
 
 def require(path: Path, *, advice: str) -> Path:
     """The path of an existing file.
@@ -40,7 +42,8 @@ def decode_image(data: bytes, flags: int, name: str) -> NDArray[np.uint8]:
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
     """A photograph, upright: uint8 [H, W, 3], RGB."""
-    return decode_image(path.read_bytes(), cv2.IMREAD_COLOR_RGB, str(path))
+    data = require(path, advice=_GONE).read_bytes()
+    return decode_image(data, cv2.IMREAD_COLOR_RGB, str(path))
 
 
 def read_indices(path: Path) -> NDArray[np.uint8]:
@@ -78,11 +81,9 @@ def check_size(name: str | Path, image: NDArray[np.uint8], size: tuple[int, ...]
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(require(path, advice=_GONE)) as image:
             image.load()
             return image
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing from the data set") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DatasetError(
             f"{path} is not a readable image; restore it from the data set"
