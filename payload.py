@@ -20,7 +20,13 @@ HINT_BODY = 'Send a JSON object such as {"image": "<base64>", "obj_bbox": [[x1, 
 HINT_IMAGE = "Send the bytes of the image file as a base64 string, not its path, address or pixels."
 SHOWN_CHARACTERS = 60
 
-_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+# All that `str.split` takes for white space, to delete it without a list of what lies between:
+# of short lines that list is many times the text.
+_WHITE_SPACE = (
+    " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/", _WHITE_SPACE)
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
@@ -97,7 +103,7 @@ def _tidy(text: str) -> bytes:
         if not prefix.rstrip().lower().endswith(";base64"):
             raise _bad_base64(f"it is a data URL without base64, {show(prefix)}")
         text = payload
-    text = "".join(text.split()).translate(_TO_STANDARD_ALPHABET).rstrip("=")
+    text = text.translate(_TO_STANDARD_ALPHABET).rstrip("=")
     stranger = _NOT_BASE64.search(text)
     if stranger:
         raise _bad_base64(f"{show(stranger.group())} at character {stranger.start()}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import example, given, settings
@@ -128,6 +129,24 @@ def test_the_ways_to_write_base64_give_the_same_bytes_and_key(data: bytes) -> No
         f"DATA:image/jpeg;charset=utf-8;BASE64,{wrapped}",
     ):
         assert read_base64(other) == expected
+
+
+def test_all_white_space_is_left_out() -> None:
+    spaces = [character for character in map(chr, range(0x110000)) if character.isspace()]
+    assert len(spaces) > 20
+    assert read_base64("A" + "".join(spaces) + "AAA") == read_base64("AAAA")
+
+
+def test_white_space_takes_no_more_memory_than_the_text() -> None:
+    text = "AA " * 500_000
+    tracemalloc.start()
+    try:
+        data, _ = read_base64(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(data) == 750_000
+    assert peak < 4 * len(text)
 
 
 def test_the_key_tells_images_apart() -> None:
