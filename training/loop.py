@@ -95,7 +95,7 @@ def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path
             row = {"step": float(done), "loss": float(np.mean(losses)), "samples_per_s": rate}
             losses.clear()
             if done % config.validate_every == 0 or done == config.steps:
-                row |= validate(average.module, config, data)
+                row |= validate(average.module, config, InstanceMasks(data, split="val"))
             metadata = {"data": data.name, "metrics": row, "commit": commit}
             _save(
                 out / CHECKPOINT, network, average, optimiser, config, metadata=metadata, step=done

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from caching import ByteCache
-from dataloaders.instance_masks import InstanceMasks
+from dataloaders.samples import Dataset
 from evaluation.annotation import AnnotatorProtocol
 from evaluation.protocol import Summary
 from evaluation.run import score_objects
@@ -20,11 +19,12 @@ from training.config import TrainingConfig
 CLICKS = 4
 
 
-def validate(network: nn.Module, config: TrainingConfig, data: Path) -> dict[str, float]:
-    """Mean IoU with a tight box and one click, and after three corrections, over ``val``.
+def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> dict[str, float]:
+    """Mean IoU with a tight box and one click, and after three corrections, over ``objects``.
 
     Args:
         network: put into eval mode.
+        objects: data the network is not trained on.
     """
     predictor = Predictor(
         TorchEngine(network.eval()),
@@ -32,7 +32,6 @@ def validate(network: nn.Module, config: TrainingConfig, data: Path) -> dict[str
         threshold=config.threshold,
         cache=ByteCache[Any](64 << 20),
     )
-    objects = InstanceMasks(data, split="val")
     protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
     scores = score_objects(PredictorSegmenter(predictor), objects, protocol)
     summary = Summary.of(list(scores))
