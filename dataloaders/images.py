@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from errors import NotAnImage, TooManyPixels
+from dataloaders.truncation import ends_in_nothing, share_present
+from errors import NotAnImage, RequestError, TooManyPixels
 
 __all__ = ["FORMATS", "decode"]
 
@@ -60,7 +61,7 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 
     Samples of more than 8 bits and floats are stretched: the smallest value of the image becomes 0
     and the largest 255. Alpha is dropped, as in CVAT's own conversion to RGB, which shows the
-    stored colours. Slightly truncated files are read as far as they go.
+    stored colours. Truncated files are read as far as they go if that is half of the image.
 
     Args:
         data: the bytes of the file.
@@ -70,7 +71,7 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         uint8 [H, W, 3], RGB, C-contiguous, upright (EXIF orientation applied).
 
     Raises:
-        NotAnImage: (415) not one of `FORMATS`, or damaged beyond reading.
+        NotAnImage: (415) not one of `FORMATS`, damaged beyond reading, or most of it missing.
         TooManyPixels: (413) more than `max_pixels`, or more than the memory holds.
     """
     try:
@@ -79,6 +80,8 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         if pixels is None:
             pixels = _decode_with_pillow(data, max_pixels=max_pixels)
         return np.ascontiguousarray(pixels)
+    except RequestError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooManyPixels(
             "too_many_pixels",
@@ -113,16 +116,31 @@ def _unidentified(data: bytes) -> str:
     return "The image is empty." if not data else "The image is of no known format."
 
 
+def _mostly_missing() -> NotAnImage:
+    return NotAnImage(
+        "broken_image",
+        "The image is damaged: more than half of its pixels are missing.",
+        field="image",
+        hint=_HINT,
+    )
+
+
 @contextlib.contextmanager
-def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
-    """The file opened by Pillow, which for this time accepts truncated files and counts pixels."""
+def _opened(data: bytes, *, max_pixels: int, truncated: bool) -> Iterator[Image.Image]:
+    """The file opened by Pillow, which for this time counts pixels.
+
+    Args:
+        data: the bytes of the file.
+        max_pixels: most pixels to accept.
+        truncated: whether to accept truncated files.
+    """
     with _PILLOW_SWITCHES, warnings.catch_warnings():
         # Remarks on odd metadata must not become errors where warnings are; the limit must.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
         try:
-            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = True, max_pixels
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = truncated, max_pixels
             with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 yield picture
         finally:
@@ -130,8 +148,10 @@ def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _read_header(data: bytes, *, max_pixels: int) -> _Header:
-    with _opened(data, max_pixels=max_pixels) as picture:
+    with _opened(data, max_pixels=max_pixels, truncated=True) as picture:
         size_hw = picture.height, picture.width
+        if share_present(picture, len(data)) < 0.5:
+            raise _mostly_missing()
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             # Pillow and OpenCV both turn TIFF upright themselves, and give the upright size.
             bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
@@ -190,16 +210,33 @@ def _decode_with_opencv(data: bytes, header: _Header) -> NDArray[np.uint8] | Non
 
 def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3], upright, of any mode."""
-    with _opened(data, max_pixels=max_pixels) as picture:
+    try:
+        with _opened(data, max_pixels=max_pixels, truncated=False) as picture:
+            picture.load()
+            return _pillow_pixels(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise
+    except Exception:
+        # Cut off, or damaged on the way: once more, as far as it goes. Not from here, where the
+        # traceback would keep the first attempt in memory.
+        pass
+    with _opened(data, max_pixels=max_pixels, truncated=True) as picture:
         picture.load()
-        orientation = _orientation(picture)
-        if picture.mode in _DEEP_MODES:
-            return _upright(_stretched(np.asarray(picture)), orientation)
-        plain = picture
-        if picture.mode in ("P", "PA", "RGBa") or "transparency" in picture.info:
-            # By way of RGBA the colours behind transparent pixels stay what the file says.
-            plain = picture.convert("RGBA")
-        return _upright(np.asarray(plain.convert("RGB")), orientation)
+        if ends_in_nothing(picture):
+            raise _mostly_missing()
+        return _pillow_pixels(picture)
+
+
+def _pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3], upright, of a picture that is loaded."""
+    orientation = _orientation(picture)
+    if picture.mode in _DEEP_MODES:
+        return _upright(_stretched(np.asarray(picture)), orientation)
+    plain = picture
+    if picture.mode in ("P", "PA", "RGBa") or "transparency" in picture.info:
+        # By way of RGBA the colours behind transparent pixels stay what the file says.
+        plain = picture.convert("RGBA")
+    return _upright(np.asarray(plain.convert("RGB")), orientation)
 
 
 def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:

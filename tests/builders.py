@@ -93,6 +93,52 @@ def announcing(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def gif_screen(width: int, height: int) -> bytes:
+    """A GIF of a size that holds a frame of one pixel."""
+    frame = saved(Image.new("P", (1, 1)), "GIF")
+    return frame[:6] + struct.pack("<HH", width, height) + frame[10:]
+
+
+def jpeg_header(width: int, height: int) -> bytes:
+    """A JPEG that announces a size, and ends where the pixels should begin."""
+    data = bytearray(photo("JPEG"))
+    size_at = data.index(b"\xff\xc0") + 5  # in the frame header, after length and precision
+    data[size_at : size_at + 4] = struct.pack(">HH", height, width)
+    return bytes(data[: data.index(b"\xff\xda") + 16]) + b"\xff\xd9"
+
+
+def bmp_header(width: int, height: int) -> bytes:
+    """A BMP that announces a size and has one row of a small image."""
+    data = photo("BMP")
+    return data[:18] + struct.pack("<ii", width, height) + data[26 : 54 + 3 * WIDTH]
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    """Length, name, content and checksum."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def interlaced_png(pixels: NDArray[np.uint8]) -> bytes:
+    """RGB [H, W, 3] in the seven passes of Adam7, written by hand: no library here can."""
+    height, width = pixels.shape[:2]
+    passes = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]  # fmt: skip - first column, first row, steps of both
+    lines = b"".join(
+        b"\0" + line.tobytes() for x, y, dx, dy in passes for line in pixels[y::dy, x::dx]
+    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
 def grey16_with_alpha() -> bytes:
     """PNG of grey and alpha with 16 bits each, written by hand: no library here can."""
     samples = np.stack([grey16(), grey16()[::-1]], axis=-1).astype(">u2")
@@ -102,13 +148,7 @@ def grey16_with_alpha() -> bytes:
         (b"IDAT", zlib.compress(lines)),
         (b"IEND", b""),
     ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content))
-        + name
-        + content
-        + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def _rgb16() -> NDArray[np.uint16]:
@@ -204,6 +244,20 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
     "jpeg-header-only": lambda: photo("JPEG", "RGB")[:20],
     "webp-truncated": lambda: photo("WEBP", "RGB")[:60],
     "bmp-of-text": lambda: b"BMW is a maker of cars, and this is a sentence about them.",
+}
+
+# A few bytes that announce an image of 130 to 170 million pixels: 415 for each.
+HOLLOW: dict[str, Callable[[], bytes]] = {
+    "ppm-hollow": lambda: b"P6\n13000 13000\n255\n" + bytes(4),
+    "pgm-16-hollow": lambda: b"P5\n13000 13000\n65535\n" + bytes(4),
+    "pgm-12-hollow": lambda: b"P5\n13000 13000\n4095\n" + bytes(4),
+    "ppm-plain-hollow": lambda: b"P3\n13000 13000\n255\n1 2 3\n",
+    "pbm-plain-hollow": lambda: b"P1\n13000 13000\n1 0\n",
+    "pfm-hollow": lambda: b"Pf\n13000 13000\n-1.0\n" + bytes(4),
+    "png-hollow": lambda: announcing(13_000, 13_000),
+    "gif-hollow": lambda: gif_screen(65_535, 2_000),
+    "jpeg-hollow": lambda: jpeg_header(13_000, 13_000),
+    "bmp-hollow": lambda: bmp_header(13_000, 13_000),
 }
 
 
