@@ -22,11 +22,16 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageEr
 from dataloaders.truncation import ends_in_nothing, share_present
 from errors import NotAnImage, RequestError, TooManyPixels
 
-__all__ = ["FORMATS", "decode"]
+__all__ = ["FORMATS", "MAX_SIDE", "decode"]
 
 # Formats with a signature that is hard to meet by chance. Pillow knows more, among them some that
 # take any bytes for an image (TGA) or start other programs (EPS).
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+
+# Longest side of an image, as in JPEG and GIF. The work on a request is bounded by the number of
+# pixels and a square window around the box: a line of 20,000,000 x 1 pixels passes for a small
+# image, and its window takes gigabytes.
+MAX_SIDE = 65_535
 
 _HINT = (
     "Send the whole file of a JPEG, PNG, TIFF, BMP, WEBP, GIF, JPEG 2000, PPM or AVIF image, "
@@ -72,7 +77,8 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 
     Raises:
         NotAnImage: (415) not one of `FORMATS`, damaged beyond reading, or most of it missing.
-        TooManyPixels: (413) more than `max_pixels`, or more than the memory holds.
+        TooManyPixels: (413) more than `max_pixels`, a side longer than `MAX_SIDE`, or more than
+            the memory holds.
     """
     try:
         header = _read_header(data, max_pixels=max_pixels)
@@ -150,6 +156,13 @@ def _opened(data: bytes, *, max_pixels: int, truncated: bool) -> Iterator[Image.
 def _read_header(data: bytes, *, max_pixels: int) -> _Header:
     with _opened(data, max_pixels=max_pixels, truncated=True) as picture:
         size_hw = picture.height, picture.width
+        if max(size_hw) > MAX_SIDE:
+            raise TooManyPixels(
+                "too_many_pixels",
+                f"The image has a side of {max(size_hw)} pixels; the limit is {MAX_SIDE}.",
+                field="image",
+                hint="Send the image in parts.",
+            )
         if share_present(picture, len(data)) < 0.5:
             raise _mostly_missing()
         if isinstance(picture, TiffImagePlugin.TiffImageFile):

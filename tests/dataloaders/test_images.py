@@ -246,6 +246,21 @@ def test_the_limit_itself_is_allowed() -> None:
         images.decode(data, max_pixels=pixels - 1)
 
 
+@pytest.mark.parametrize(("width", "height"), [(65_536, 1), (1, 65_536), (900_000, 1)])
+def test_a_line_of_any_number_of_pixels_is_refused(
+    width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_decode_with_opencv", forbidden)
+    with pytest.raises(TooManyPixels, match="65535") as caught:
+        read(builders.announcing(width, height))
+    assert (caught.value.status, caught.value.code) == (413, "too_many_pixels")
+
+
+def test_the_longest_side_itself_is_allowed() -> None:
+    data = builders.saved(Image.new("L", (3, images.MAX_SIDE), 255), "PNG")
+    assert read(data).shape == (images.MAX_SIDE, 3, 3)
+
+
 def test_a_limit_above_pillows_own_is_the_one_that_counts() -> None:
     own = Image.MAX_IMAGE_PIXELS
     assert own is not None
