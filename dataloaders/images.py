@@ -10,7 +10,7 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +41,12 @@ _HINT = (
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # Where a PNG can keep its orientation. Pillow decodes all pixels before it tells, so ask first.
 _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+
+# Images are stretched in blocks of whole rows of about this many pixels: the intermediate 64-bit
+# floats of one block stay in the processor's cache.
+_BLOCK_PIXELS = 1 << 16
+# A range of integers up to this long is stretched by a table.
+_TABLE_LENGTH = 1 << 16
 
 # Two of Pillow's switches are module globals; whoever sets them must be alone.
 _PILLOW_SWITCHES = threading.Lock()
@@ -218,7 +224,9 @@ def _decode_with_opencv(data: bytes, header: _Header) -> NDArray[np.uint8] | Non
     if not deep:
         return _upright(pixels.astype(np.uint8, copy=False), header.orientation)
     # IMREAD_UNCHANGED gives BGR or BGRA: keep the colours, red first.
-    return _upright(_stretched(pixels[..., 2::-1]), header.orientation)
+    colours = pixels[..., 2::-1]
+    stretched = _stretched(lambda top, bottom: colours[top:bottom], shape=header.size_hw)
+    return _upright(stretched, header.orientation)
 
 
 def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -244,7 +252,12 @@ def _pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3], upright, of a picture that is loaded."""
     orientation = _orientation(picture)
     if picture.mode in _DEEP_MODES:
-        return _upright(_stretched(np.asarray(picture)), orientation)
+        # Piece by piece, for Pillow hands its pixels over as a copy of a copy.
+        pixels = _stretched(
+            lambda top, bottom: np.asarray(picture.crop((0, top, picture.width, bottom))),
+            shape=(picture.height, picture.width),
+        )
+        return _upright(pixels, orientation)
     plain = picture
     if picture.mode in ("P", "PA", "RGBa") or "transparency" in picture.info:
         # By way of RGBA the colours behind transparent pixels stay what the file says.
@@ -252,30 +265,54 @@ def _pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
     return _upright(np.asarray(plain.convert("RGB")), orientation)
 
 
-def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values of any range [H, W] or [H, W, 3] -> uint8 [H, W, 3], smallest 0, largest 255.
+def _stretched(
+    rows: Callable[[int, int], NDArray[Any]], *, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Values of any range -> uint8 [H, W, 3], smallest 0, largest 255.
 
     One scale for all channels, so that colours keep their balance. NaN becomes 0, infinities the
     end of the range they point to, and a constant image the nearest of 0..255.
+
+    Args:
+        rows: gives the values [n, W] or [n, W, 3] of the rows from one number up to another.
+        shape: height and width.
     """
-    # Only floats have values that are not finite, and integers are many.
-    finite = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if values.dtype.kind == "u" and values.itemsize <= 2:
-        # A table of all values up to the largest is much smaller than the image.
-        pixels = _scaled(np.arange(int(high) + 1), low=low, high=high)[values]
-    else:
-        pixels = _scaled(values, low=low, high=high)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    height, width = shape
+    step = max(1, _BLOCK_PIXELS // width)
+    blocks = [(top, min(top + step, height)) for top in range(0, height, step)]
+    ranges = [found for top, bottom in blocks if (found := _finite_range(rows(top, bottom)))]
+    low = min((found[0] for found in ranges), default=0.0)
+    high = max((found[1] for found in ranges), default=0.0)
+    table = None
+    if isinstance(low, int) and isinstance(high, int) and high - low < _TABLE_LENGTH:
+        table = _scaled(np.arange(low, high + 1), low=low, high=high)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top, bottom in blocks:
+        values = rows(top, bottom)
+        values = _scaled(values, low=low, high=high) if table is None else table[values - low]
+        grey = values.ndim == 2
+        pixels[top:bottom] = cv2.cvtColor(values, cv2.COLOR_GRAY2RGB) if grey else values
+    return pixels
+
+
+def _finite_range(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Smallest and largest of the finite values, int for integers; None where there are none."""
+    low, high = values.min().item(), values.max().item()
+    if np.isfinite(low) and np.isfinite(high):  # NaN would be both
+        return low, high
+    finite = values[np.isfinite(values)]
+    return (finite.min().item(), finite.max().item()) if finite.size else None
 
 
 def _scaled(values: NDArray[Any], *, low: float, high: float) -> NDArray[np.uint8]:
     """Maps low..high to 0..255; where both are equal, keeps what lies in that range."""
     scaled = values.astype(np.float64)  # the differences of 32-bit integers need it
     if high > low:
-        scaled = (scaled - low) / (high - low) * 255
-    bounded = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
-    return np.rint(bounded).astype(np.uint8)
+        scaled -= low
+        scaled *= 255 / (high - low)
+    np.clip(scaled, 0, 255, out=scaled)
+    scaled[np.isnan(scaled)] = 0
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -134,6 +135,30 @@ def test_32_bit_integers_do_not_overflow() -> None:
     values = np.array([[-(2**31), 2**31 - 1], [0, 0]], dtype=np.int32)
     pixels = read(builders.saved(Image.fromarray(values), "TIFF"))
     assert pixels[..., 0].tolist() == [[0, 255], [128, 128]]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("span", [1, 65_535, 65_536, 2**31])
+def test_every_row_of_a_large_deep_image_has_the_same_scale(dtype: type, span: int) -> None:
+    # Several blocks of rows, the last one shorter; the ends of the range far from each other.
+    drawn = np.random.default_rng(3).integers(-9, span - 9, (1001, 301))
+    values: NDArray[Any] = drawn.astype(dtype)
+    values[2, 7], values[-1, 5] = -9, span - 9
+    pixels = read(builders.saved(Image.fromarray(values), "TIFF"))
+    assert np.abs(pixels[..., 1] - stretched(values)).max() <= 0.5 + 1e-4
+
+
+def test_stretching_takes_little_more_memory_than_the_result() -> None:
+    values = np.random.default_rng(4).normal(size=(1000, 1000)).astype(np.float32)
+    data = builders.saved(Image.fromarray(values), "TIFF")
+    read(data)
+    tracemalloc.start()
+    try:
+        pixels = read(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * pixels.nbytes
 
 
 @pytest.mark.parametrize("kind", ["png-L", "png-LA", "png-RGB", "png-RGBA", "bmp-RGB", "webp-RGB"])
