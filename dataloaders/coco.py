@@ -160,12 +160,18 @@ def _visible(annotation: dict[str, Any], photo: _Photo) -> bool:
     thick = area >= _LEAST_THICKNESS * max(box[2], box[3])
     if inside and thick and area >= _LEAST_AREA and max(box[2], box[3]) > 0:
         return True
-    return bool(_draw(annotation["segmentation"], photo).any())
+    return int(rle.area(_encode(annotation["segmentation"], photo))) > 0
 
 
 def _draw(shape: Shape, photo: _Photo) -> NDArray[np.bool_]:
     """The mask of a shape, bool [H, W]; the parts of an object are united."""
+    return np.asarray(rle.decode(_encode(shape, photo))) > 0
+
+
+def _encode(shape: Shape, photo: _Photo) -> dict[str, Any]:
+    """Compressed run lengths of a shape, as pycocotools wants them."""
     size = (photo.height, photo.width)
+    encoded: dict[str, Any]
     if isinstance(shape, list):
         encoded = rle.merge(rle.frPyObjects(shape, *size))
     elif tuple(shape["size"]) != size:
@@ -177,4 +183,4 @@ def _draw(shape: Shape, photo: _Photo) -> NDArray[np.bool_]:
         encoded = rle.frPyObjects(shape, *size)
     else:
         encoded = shape
-    return np.asarray(rle.decode(encoded)) > 0
+    return encoded
