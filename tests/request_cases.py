@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.builders import (
     HEIGHT,
+    HOLLOW,
     READABLE,
     UNREADABLE,
     WIDTH,
@@ -91,6 +92,10 @@ def _images() -> Iterator[Case]:
     for name, make in UNREADABLE.items():
         code = "broken_image" if name in ("webp-truncated", "bmp-of-text") else "not_an_image"
         yield Case(group, name, _image(make), 415, code)
+    for name, make in HOLLOW.items():
+        yield Case(group, name, _image(make), 415, "broken_image")
+    line = _image(lambda: announcing(20_000_000, 1))
+    yield Case(group, "20,000,000 x 1 pixels", line, 413, "too_many_pixels")
     yield Case(
         group, "20,000 x 20,000 pixels", _image(lambda: announcing(20000, 20000)), 413,
         "too_many_pixels",
