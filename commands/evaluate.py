@@ -1,110 +1,256 @@
-"""`iog evaluate`: what an annotator gets from a model after each click, over a data set."""
+"""`iog evaluate`: what models and baselines score over a data set, by two protocols."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from evaluation.protocol import ObjectScore, Summary
+    from dataloaders.samples import Dataset
+    from evaluation.contenders import Contender
+    from evaluation.protocol import Scorer
+    from evaluation.tables import Result, Table
 
 __all__ = ["evaluate"]
 
+_Data = Annotated[
+    str,
+    typer.Option(
+        metavar="FORMAT:PATH",
+        help="voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR or "
+        "masks:DIR_OR_TAR.",
+    ),
+]
+_Split = Annotated[str, typer.Option(help="The part of the data to score.")]
+_Download = Annotated[
+    bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
+]
+_Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="Name or path of weights, or grabcut, box or ellipse; give it several times to "
+        "compare [default: IOG_MODEL].",
+    ),
+]
+_Protocol = Annotated[
+    Literal["annotator", "official"],
+    typer.Option(help="IoU after each click, or one click and nine thresholds."),
+]
+_Clicks = Annotated[
+    int, typer.Option(min=1, max=20, help="Clicks per object, the first one included.")
+]
+_Jitter = Annotated[
+    float, typer.Option(min=0, metavar="PX", help="Error of the box's sides, in pixels.")
+]
+_CountClicks = Annotated[
+    bool, typer.Option("--noc", help="Also count the clicks to IoU 0.85 and 0.90, up to 20.")
+]
+_VaryBox = Annotated[
+    bool, typer.Option("--vary-box", help="Also score the box alone and careless boxes.")
+]
+_Seed = Annotated[int, typer.Option(min=0, help="Of the boxes' errors.")]
+_LegacyStretch = Annotated[
+    bool,
+    typer.Option("--legacy-stretch", help="Official: threshold the saved images' grey levels."),
+]
+_SaveMasks = Annotated[
+    bool,
+    typer.Option("--save-masks", help="Official: write OUT/MODEL/run_0/Results/IMAGE-OBJECT.png."),
+]
+_Limit = Annotated[
+    int | None, typer.Option(min=1, help="So many objects only, spread over the data set.")
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write report.json, report.md, plots and contact sheets into this folder; the same "
+        "command goes on where it was stopped.",
+        file_okay=False,
+    ),
+]
+
 
 def evaluate(
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="FORMAT:PATH",
-            help="voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR or "
-            "masks:DIR_OR_TAR.",
-        ),
-    ],
-    split: Annotated[str, typer.Option(help="The part of the data to score.")] = "val",
-    download: Annotated[
-        bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
-    ] = False,
-    model: Annotated[
-        str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
-    ] = None,
-    clicks: Annotated[
-        int, typer.Option(min=1, max=20, help="Clicks per object, the first one included.")
-    ] = 4,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write report.json into this folder.", file_okay=False)
-    ] = None,
+    data: _Data,
+    split: _Split = "val",
+    download: _Download = False,
+    model: _Models = None,
+    protocol: _Protocol = "annotator",
+    clicks: _Clicks = 4,
+    jitter: _Jitter = 0.0,
+    noc: _CountClicks = False,
+    vary_box: _VaryBox = False,
+    seed: _Seed = 0,
+    legacy_stretch: _LegacyStretch = False,
+    save_masks: _SaveMasks = False,
+    limit: _Limit = None,
+    out: _Out = None,
 ) -> None:
-    """Score a model: a tight box and a click inside, then clicks on the largest error."""
-    settings = Settings.from_env()
-    if model is not None:
-        settings = replace(settings, model=model)
-
-    from rich.progress import track
+    """Score models: a tight box and a click inside, then clicks on the largest error."""
+    official = protocol == "official"
+    _refuse(official, jitter=bool(jitter), noc=noc, vary_box=vary_box)
+    _refuse(not official, legacy_stretch=legacy_stretch, save_masks=save_masks)
+    if save_masks and out is None:
+        raise typer.BadParameter("it needs --out.", param_hint="--save-masks")
 
     from dataloaders.readers import open_dataset
     from evaluation.annotation import AnnotatorProtocol
-    from evaluation.protocol import by_subset
-    from evaluation.run import score_objects
-    from evaluation.segmenters import PredictorSegmenter
-    from model_handler import ModelHandler
+    from evaluation.contenders import contender
+    from evaluation.official import OfficialProtocol
 
+    settings = Settings.from_env()
     if download:
         from evaluation.downloads import complete
 
         complete(data)
     objects = open_dataset(data, split=split)
-    handler = ModelHandler(settings)
-    scores = list(
-        track(
-            score_objects(
-                PredictorSegmenter(handler.predictor),
-                objects,
-                AnnotatorProtocol(threshold=handler.threshold, clicks=clicks),
-            ),
-            total=len(objects),
-            description=settings.model,
+    run = _Run(objects, out, {"data": data, "split": split, "limit": limit})
+    for name in model or [settings.model]:
+        it = contender(settings.with_model(name))
+        masks = out / it.name / "run_0" / "Results" if out is not None and save_masks else None
+        scorer: Scorer = (
+            OfficialProtocol(it.rule, legacy_stretch=legacy_stretch, masks=masks)
+            if official
+            else AnnotatorProtocol(
+                threshold=it.threshold,
+                clicks=clicks,
+                jitter_px=jitter,
+                count_clicks=noc,
+                vary_box=vary_box,
+                seed=seed,
+            )
         )
-    )
-    summaries = by_subset(scores)
-    _show(summaries)
-    if out is not None:
-        _write(out / "report.json", handler.describe(), summaries, scores)
+        run.score(it, scorer)
+    run.finish()
 
 
-def _show(summaries: Mapping[str, Summary]) -> None:
+def _refuse(wrong: bool, **options: bool) -> None:
+    """Refuse the options that are given, if they belong to the other protocol."""
+    for name, given in options.items():
+        if wrong and given:
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(f"{option} belongs to the other --protocol.")
+
+
+class _Run:
+    """One command: scores model after model, shows progress, ends with tables and the report.
+
+    Args:
+        objects: the data set.
+        out: the report's folder, or ``None``.
+        data: what was asked for of the data set, for the report.
+    """
+
+    def __init__(self, objects: Dataset, out: Path | None, data: dict[str, Any]) -> None:
+        self._objects = objects
+        self._out = out
+        self._data = {**data, "objects": len(objects)}
+        self._results: list[Result] = []
+        self._settings: list[dict[str, Any]] = []
+
+    def score(self, it: Contender, scorer: Scorer) -> None:
+        """Score one model."""
+        from evaluation.report import best_column, write_sheets
+        from evaluation.run import chosen, score_objects
+        from evaluation.store import ScoreFile
+        from evaluation.tables import Result
+
+        if any(result.name == it.name for result in self._results):
+            raise typer.BadParameter(f"two models are called {it.name!r}.", param_hint="--model")
+        limit = self._data["limit"]
+        settings = {**self._data, "protocol": _described(scorer), **it.description}
+        store = None if self._out is None else ScoreFile(self._out / it.name, settings)
+        found = score_objects(it.segmenter, self._objects, scorer, limit=limit, store=store)
+        total = len(chosen(len(self._objects), limit))
+        with _progress() as bar:
+            task = bar.add_task(it.name, total=total)
+            scores = []
+            for score in found:
+                scores.append(score)
+                bar.advance(task)
+        result = Result(it.name, scorer.columns, scores)
+        if store is not None:
+            write_sheets(
+                store.path.parent,
+                self._objects,
+                store.scores,
+                it,
+                scorer,
+                column=best_column(result),
+            )
+        self._results.append(result)
+        self._settings.append(settings)
+
+    def finish(self) -> None:
+        """Show the tables and write the report."""
+        from evaluation.report import best_column, write_report
+        from evaluation.tables import figure_table, iou_table
+
+        for table in (iou_table(self._results), figure_table(self._results)):
+            if table.rows:
+                _show(table)
+        if self._out is None:
+            return
+        try:
+            from evaluation.plots import write_plots
+        except ImportError:
+            plots: dict[str, str] = {}
+            typer.echo("No plots without matplotlib: see requirements-dev.txt", err=True)
+        else:
+            column = best_column(self._results[0])
+            plots = write_plots(self._out, self._results, column=column)
+        write_report(self._out, self._results, self._settings, plots)
+        typer.echo(f"Wrote {self._out / 'report.md'} and report.json", err=True)
+
+
+def _described(scorer: Scorer) -> dict[str, Any]:
+    """The protocol's settings as JSON values; where masks lie does not matter."""
+    values = asdict(scorer)  # type: ignore[call-overload]
+    if "masks" in values:
+        values["masks"] = values["masks"] is not None
+    return {"name": type(scorer).__name__, **values}
+
+
+def _progress() -> Any:  # noqa: ANN401 - rich is imported late
     from rich.console import Console
-    from rich.table import Table
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
-    from evaluation.protocol import GOOD
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
-    most = len(summaries["all"].ious)
-    heads = ["1 click", *(f"{n} clicks" for n in range(2, most + 1))]
-    table = Table("set", "objects", *heads, f"over {GOOD} after 1 click", title="Mean IoU")
-    for name, summary in summaries.items():
-        means = (f"{value:.3f}" for value in summary.ious)
-        table.add_row(name, str(summary.objects), *means, f"{summary.good:.0%}")
-    Console(highlight=False).print(table)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, Rate(), TimeRemainingColumn(), console=Console(stderr=True))
 
 
-def _write(
-    path: Path,
-    described: Mapping[str, object],
-    summaries: Mapping[str, Summary],
-    scores: list[ObjectScore],
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = {
-        "model": dict(described),
-        "summaries": {name: asdict(summary) for name, summary in summaries.items()},
-        "objects": [asdict(score) for score in scores],
-    }
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    typer.echo(f"Wrote {path}", err=True)
+def _show(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table as RichTable
+
+    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, head in enumerate(table.head):
+        shown.add_column(head, no_wrap=True, justify="right" if number else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    console = Console(highlight=False)
+    # Figures cut off at the terminal's edge are worth less than lines that run over it.
+    natural = Measurement.get(console, console.options.update(width=1000), shown).maximum
+    console.width = max(console.width, natural)
+    console.print(shown)

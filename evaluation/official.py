@@ -37,7 +37,7 @@ class OfficialProtocol:
     @property
     def columns(self) -> tuple[str, ...]:
         """The thresholds."""
-        return tuple(f"> {threshold}" for threshold in THRESHOLDS)
+        return tuple(map(str, THRESHOLDS))
 
     def score(self, segmenter: Segmenter, sample: Sample) -> ObjectScore:
         """Score one object."""

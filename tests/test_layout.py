@@ -48,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli", "commands"},
     "rich": {"cli", "commands"},
     "gdown": {"networks"},
+    "matplotlib": {"evaluation"},
 }
 
 
