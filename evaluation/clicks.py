@@ -17,7 +17,7 @@ from evaluation.scores import iou
 from evaluation.segmenters import Segmenter
 from predictor import Prompt
 
-__all__ = ["Step", "annotate", "click_curve", "first_prompt"]
+__all__ = ["Step", "annotate", "first_prompt"]
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,6 @@ def annotate(
         if click is None:
             return
         (positive if click.positive else negative).append(_centre(click.xy))
-
-
-def click_curve(
-    segmenter: Segmenter, sample: Sample, *, corrections: int, threshold: float
-) -> list[float]:
-    """IoU after the first click on ``sample`` and after each of ``corrections`` further clicks.
-
-    The box is the object's tight box, the first click its most interior pixel; every further
-    click goes to the most interior pixel of the largest error. A mask without error keeps its
-    score.
-    """
-    steps = annotate(segmenter, sample, first_prompt(sample), threshold=threshold)
-    scores = [step.iou for _, step in zip(range(corrections + 1), steps, strict=False)]
-    return scores + scores[-1:] * (corrections + 1 - len(scores))
 
 
 def _centre(pixel: PixelXY) -> PointXY:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from dataloaders.geometry import CropRule
 from dataloaders.samples import Sample
-from evaluation.clicks import click_curve
+from evaluation.annotation import AnnotatorProtocol
+from evaluation.clicks import annotate, first_prompt
 from evaluation.segmenters import PredictorSegmenter
 from predictor import Predictor
 
@@ -47,7 +48,8 @@ def sample() -> Sample:
 def test_every_correction_goes_where_the_error_is(sample: Sample) -> None:
     rule = CropRule(frame=64, margin_px=6, corner_offset=2, fwhm=14)
     predictor: Predictor[Any] = Predictor(ObedientEngine(), rule, threshold=0.5)
-    scores = click_curve(PredictorSegmenter(predictor), sample, corrections=6, threshold=0.5)
+    steps = annotate(PredictorSegmenter(predictor), sample, first_prompt(sample), threshold=0.5)
+    scores = [step.iou for _, step in zip(range(7), steps, strict=False)]
     assert len(scores) == 7
     assert scores == sorted(scores)
     assert scores[-1] > 2 * scores[0]
@@ -62,5 +64,5 @@ def test_a_perfect_mask_ends_the_clicks_and_keeps_its_score(sample: Sample) -> N
 
     rule = CropRule(frame=48, margin_px=0, corner_offset=0, fwhm=4)
     predictor: Predictor[Any] = Predictor(Knowing(), rule, threshold=0.5)
-    found = click_curve(PredictorSegmenter(predictor), sample, corrections=3, threshold=0.5)
-    assert found == [1.0] * 4
+    protocol = AnnotatorProtocol(threshold=0.5, clicks=4)
+    assert protocol.score(PredictorSegmenter(predictor), sample).ious == (1.0,) * 4
