@@ -65,9 +65,21 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    before, now = _flat(before), _flat(now)
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise SettingsError(
                 f"{folder} holds scores of another run, with {name} = {before.get(name)!r} and "
                 f"not {now.get(name)!r}: choose another --out, or remove the folder."
             )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -85,7 +85,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
 
 def test_scores_of_other_settings_are_not_continued(tmp_path: Path) -> None:
     ScoreFile(tmp_path, SETTINGS)
-    with pytest.raises(SettingsError, match=r"protocol = \{'clicks': 1\} and not \{'clicks': 2\}"):
+    with pytest.raises(SettingsError, match=r"with protocol\.clicks = 1 and not 2:"):
         ScoreFile(tmp_path, {**SETTINGS, "protocol": {"clicks": 2}})
 
 
