@@ -169,11 +169,12 @@ class _Run:
         found = score_objects(it.segmenter, self._objects, scorer, limit=limit, store=store)
         total = len(chosen(len(self._objects), limit))
         with _progress() as bar:
-            task = bar.add_task(it.name, total=total)
+            known = 0 if store is None else len(store.scores)  # these come first and take no time
+            task = bar.add_task(it.name, total=total, completed=known)
             scores = []
             for score in found:
                 scores.append(score)
-                bar.advance(task)
+                bar.update(task, completed=max(known, len(scores)))
         result = Result(it.name, scorer.columns, scores)
         if store is not None:
             write_sheets(
