@@ -31,7 +31,9 @@ def test_published_rows_are_fed_as_the_authors_feed_them() -> None:
     published = [row for row in rows() if row.published]
     assert len(published) == 3
     for row in published:
-        assert row.crop == CropRule(512, 30, 0.0, 10, 10, False)
+        assert row.crop == CropRule(
+            frame=512, margin_px=30, margin_ratio=0, corner_offset=10, fwhm=10, antialias=False
+        )
         assert row.threshold == 0.3
         assert re.fullmatch(r"https://drive\.google\.com/uc\?id=[\w-]{33}", row.source)
         assert "no licence" in row.licence
@@ -48,7 +50,15 @@ def test_the_one_known_hash_is_not_confirmed() -> None:
 def test_the_bundled_row() -> None:
     row = TABLE["iog-lite"]
     assert not row.published
-    assert row.crop == CropRule(256, 6, 0.18, 5, 7, True)
+    assert row.crop == CropRule(
+        frame=256,
+        margin_px=6,
+        margin_ratio=0.18,
+        margin_limit=2,
+        corner_offset=5,
+        fwhm=7,
+        antialias=True,
+    )
     assert row.threshold == 0.5
 
 
