@@ -54,7 +54,7 @@ class InstanceMasks:
                 subset=record["set"],
                 index=index,
                 instance=int(instance["id"]),
-                category=str(instance["category"]),
+                category=instance["category"] or "",
             )
             for record in records
             if split is None or record["split"] == split
