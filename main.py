@@ -177,7 +177,7 @@ def _refuse(answer: Answer, error: RequestError) -> None:
     answer.status = error.status
     # Escaped to ASCII: a message may quote a lone surrogate, which has no UTF-8 form.
     answer.body = json.dumps(error.as_dict())
-    answer.report.update(code=error.code, error=error.message, field=error.field)
+    answer.report.update(code=error.code, error=error.message, field=error.field, hint=error.hint)
 
 
 def _milliseconds_since(start: float) -> float:

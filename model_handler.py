@@ -220,15 +220,23 @@ def _prompts(
 
 def _inside_image(box: BoxXYXY, number: int, size: SizeHW) -> BoxXYXY:
     clamped = clamp_box(box, size)
+    height, width = size
+    x1, y1, x2, y2 = box
     if clamped is None:
-        height, width = size
-        x1, y1, x2, y2 = box
         raise UnusableRequest(
             "box_outside_image",
             f"Box {number + 1} from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) lies outside the image "
             f"of {width} x {height} pixels.",
             field="obj_bbox",
             hint=f"Send corners between (0, 0) and ({width}, {height}).",
+        )
+    if max(x2 - x1, y2 - y1) < 1 < max(size):
+        raise UnusableRequest(
+            "empty_box",
+            f"Box {number + 1} from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is smaller than a pixel.",
+            field="obj_bbox",
+            hint="Send pixels, not fractions of the image: "
+            f"corners between (0, 0) and ({width}, {height}).",
         )
     return clamped
 

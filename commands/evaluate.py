@@ -26,7 +26,9 @@ _Data = Annotated[
         "masks:DIR_OR_TAR.",
     ),
 ]
-_Split = Annotated[str, typer.Option(help="The part of the data to score.")]
+_Split = Annotated[
+    str, typer.Option(help="The part of the data to score; CVAT's exports call it default.")
+]
 _Download = Annotated[
     bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
 ]
@@ -46,7 +48,8 @@ _Clicks = Annotated[
     int, typer.Option(min=1, max=20, help="Clicks per object, the first one included.")
 ]
 _Jitter = Annotated[
-    float, typer.Option(min=0, metavar="PX", help="Error of the box's sides, in pixels.")
+    float,
+    typer.Option(min=0, metavar="PX", help="Standard deviation of the box's sides, in pixels."),
 ]
 _CountClicks = Annotated[
     bool, typer.Option("--noc", help="Also count the clicks to IoU 0.85 and 0.90, up to 20.")
@@ -54,7 +57,7 @@ _CountClicks = Annotated[
 _VaryBox = Annotated[
     bool, typer.Option("--vary-box", help="Also score the box alone and careless boxes.")
 ]
-_Seed = Annotated[int, typer.Option(min=0, help="Of the boxes' errors.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Random seed of --jitter and --vary-box.")]
 _LegacyStretch = Annotated[
     bool,
     typer.Option("--legacy-stretch", help="Official: threshold the saved images' grey levels."),

@@ -47,7 +47,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _why_not(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is in use by another program; choose another port."
+        return (
+            f"Port {port} of {host} is in use by another program; choose another one, such as "
+            f"`make run PORT={port + 10}` or `iog serve --port {port + 10}`."
+        )
     if error.errno == errno.EACCES:
         return f"Port {port} needs more rights than this user has; choose one above 1023."
     if error.errno == errno.EADDRNOTAVAIL:

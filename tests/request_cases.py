@@ -131,6 +131,8 @@ def _boxes() -> Iterator[Case]:
     outside = [[WIDTH + 1, 0], [WIDTH + 30, 20]]
     yield Case(group, "outside the image", _json(obj_bbox=outside), 422, "box_outside_image")
     yield Case(group, "no width", _json(obj_bbox=[[9, 3], [9, 20]]), 422, "empty_box")
+    fractions = [[0.1, 0.1], [0.9, 0.9]]
+    yield Case(group, "fractions of the image", _json(obj_bbox=fractions), 422, "empty_box")
     yield Case(group, "three corners", _json(obj_bbox=[[1, 2], [3, 4], [5, 6]]), 400, "invalid_box")
     yield Case(group, "three numbers", _json(obj_bbox=[1, 2, 3]), 400, "invalid_box")
     yield Case(group, "a word", _json(obj_bbox="all of it"), 400, "invalid_box")

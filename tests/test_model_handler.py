@@ -182,3 +182,9 @@ def test_files_like_the_published_ones_run_through_the_same_code(
         assert found.mask.shape == (90, 120)
     refines = architecture.endswith("refinement")
     assert handler.lookups()["crop"] == ((1, 1) if refines else (0, 2))
+
+
+def test_fractions_instead_of_pixels_are_refused(handler: ModelHandler) -> None:
+    with pytest.raises(UnusableRequest, match="smaller than a pixel") as error:
+        handler.predict(IMAGE, boxes=[(0.1, 0.1, 0.9, 0.9)], pos_points=[], neg_points=[])
+    assert "fractions" in error.value.hint

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from dataloaders.geometry import CropRule
-from networks import build_network
+from networks import build_network, fetching
 from networks.checkpoints import save
 from networks.weights import TABLE, WeightsRow
 
 State = OrderedDict[str, Tensor]
 Write = Callable[[State, str], Path]
+
+# Imported here: a module that is first imported while a test has changed the table would keep it.
+assert fetching.__name__ == "networks.fetching"
 
 COUNTER = "num_batches_tracked"
 KINDS = ("zip", "legacy", "zip-no-counters", "legacy-no-counters", "checkpoint", "training")

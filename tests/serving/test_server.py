@@ -31,7 +31,8 @@ def test_a_port_in_use_is_one_sentence() -> None:
             bind("127.0.0.1", port)
 
     assert caught.value.strerror == (
-        f"Port {port} of 127.0.0.1 is in use by another program; choose another port."
+        f"Port {port} of 127.0.0.1 is in use by another program; choose another one, such as "
+        f"`make run PORT={port + 10}` or `iog serve --port {port + 10}`."
     )
 
 
