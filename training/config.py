@@ -31,6 +31,8 @@ class TrainingConfig:
     lr_decoder: float = 1.5e-3
     weight_decay: float = 1e-4
     gradient_clip: float = 5.0
+    precision: str = "fp32"
+    """``fp32``, or ``bf16`` for autocast: about twice as fast on CPUs with AVX-512 BF16."""
     ema: float = 0.998
     side_weight: float = 0.3
     """Weight of each coarse prediction's loss; the fine prediction has 1."""
@@ -48,6 +50,15 @@ class TrainingConfig:
     max_clicks: int = 3
     min_area: int = 64
     """Objects of fewer image pixels are left out."""
+    turn_share: float = 0.0
+    """Share of samples that are turned and scaled; the others keep their photograph's pixels."""
+    turn_degrees: float = 20.0
+    turn_scale_low: float = 0.7
+    turn_scale_high: float = 1.3
+    transplant_share: float = 0.0
+    """Share of samples whose object is put before another photograph."""
+    occlude_share: float = 0.0
+    """Share of samples with another object pasted before or beside theirs."""
     set_weights: dict[str, float] = field(default_factory=dict)
     """How often a subset's objects are drawn, relative to 1."""
 

@@ -12,6 +12,7 @@ from torch.utils import data
 
 from dataloaders.annotator import inside_point
 from dataloaders.augmentation import jitter_box, photometric
+from dataloaders.compositing import occlude, transplant, turn_and_scale
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
 from dataloaders.samples import Dataset, Sample
@@ -48,13 +49,29 @@ class TrainingSamples(data.Dataset[Example]):
         rng = np.random.default_rng((self._config.seed, number))
         rule = self._config.frame_at(number // self._config.batch)
         while True:
-            index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-            sample = self._objects[min(index, len(self._objects) - 1)]
+            sample = self._draw(rng)
             if sample.mask.sum() < self._config.min_area:
                 continue
+            sample = self._composite(sample, rng)
             example = make_example(sample, rule, self._config, rng)
             if example is not None:
                 return example
+
+    def _draw(self, rng: np.random.Generator) -> Sample:
+        index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        return self._objects[min(index, len(self._objects) - 1)]
+
+    def _composite(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Move the object to another photograph, turn it, hide a part of it; each now and then."""
+        config = self._config
+        if rng.random() < config.transplant_share:
+            sample = transplant(sample, self._draw(rng).image, rng)
+        elif rng.random() < config.turn_share:
+            scale = (config.turn_scale_low, config.turn_scale_high)
+            sample = turn_and_scale(sample, rng, degrees=config.turn_degrees, scale=scale)
+        if rng.random() < config.occlude_share:
+            sample = occlude(sample, self._draw(rng), rng)
+        return sample
 
 
 def make_example(

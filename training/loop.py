@@ -118,11 +118,15 @@ def batch_loss(
     label, valid = example.label, example.valid
     size = (x.shape[-2], x.shape[-1])
     clicks = x[:, 3:]
-    features = network.encode(x)
+    autocast = torch.autocast(
+        x.device.type, torch.bfloat16, enabled=config.precision == "bf16", cache_enabled=False
+    )
+    with autocast:
+        features = network.encode(x)
     rng = np.random.default_rng((config.seed, step))
     if rng.random() < config.click_share:
-        with torch.no_grad():
-            logits = resize(network.decode_fine(features, clicks), size)
+        with torch.no_grad(), autocast:
+            logits = resize(network.decode_fine(features, clicks).float(), size)
         clicks = corrected_clicks(
             logits,
             label,
@@ -132,7 +136,8 @@ def batch_loss(
             max_clicks=config.max_clicks,
             rng=rng,
         )
-    *sides, fine = network.decode(features, clicks)
+    with autocast:
+        *sides, fine = (logits.float() for logits in network.decode(features, clicks))
     fine = resize(fine, size)
     loss = focal_bce(fine, label, valid) + soft_iou_loss(fine, label, valid)
     small = (sides[0].shape[-2], sides[0].shape[-1])
@@ -148,16 +153,19 @@ def batch_loss(
 def _parameter_groups(network: RefinementNetwork, config: TrainingConfig) -> list[dict[str, Any]]:
     """Backbone and decoder apart, BatchNorm's parameters without weight decay."""
     groups = []
-    for in_backbone, rate in ((True, config.lr_backbone), (False, config.lr_decoder)):
-        named = [
-            p
-            for name, p in network.named_parameters()
-            if name.startswith("backbone.") == in_backbone
-        ]
+    for pretrained, rate in ((True, config.lr_backbone), (False, config.lr_decoder)):
+        named = [p for name, p in network.named_parameters() if _is_pretrained(name) == pretrained]
         for decay, wanted in ((config.weight_decay, True), (0.0, False)):
             parameters = [p for p in named if (p.ndim > 1) == wanted]
             groups.append({"params": parameters, "peak": rate, "lr": rate, "weight_decay": decay})
     return groups
+
+
+def _is_pretrained(name: str) -> bool:
+    """Whether ImageNet taught it; the first convolution has yet to learn the guidance maps."""
+    return name.startswith("backbone.") and not name.startswith(
+        ("backbone.conv1.", "backbone.bn1.")
+    )
 
 
 def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
