@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +11,6 @@ from errors import WeightsError
 from settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from networks.weights import WeightsRow
 
 __all__ = ["app"]
@@ -27,13 +26,15 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from networks.weights import locate, rows
+    from networks.weights import installed, locate, rows
 
     settings = Settings.from_env()
     table = Table("name", "network", "weights", box=None, pad_edge=False)
     for row in rows():
         path = locate(row.name, weights_dir=settings.weights_dir)
         table.add_row(row.name, row.architecture, _state(row, path))
+    for name in installed(settings.weights_dir):
+        table.add_row(name, *_own(name, settings.weights_dir))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print("\n`iog weights fetch NAME` downloads what is not here. Terms:")
@@ -45,6 +46,46 @@ def _state(row: WeightsRow, path: Path | None) -> str:
     if path is not None:
         return f"here, {path.stat().st_size / 1e6:.1f} MB"
     return "not here" if row.published else "missing"
+
+
+def _own(name: str, weights_dir: Path) -> tuple[str, str]:
+    """Network and state of weights of one's own, which say themselves what they are."""
+    from networks.checkpoints import open_weights
+
+    try:
+        weights = open_weights(name, weights_dir=weights_dir)
+    except WeightsError:
+        return "?", f"unusable, see `iog weights verify {name}`"
+    metrics = weights.metadata.get("metrics")
+    data = weights.metadata.get("data")
+    about = [f"here, {weights.path.stat().st_size / 1e6:.1f} MB"]
+    if isinstance(data, str) and data:
+        about.append(data)
+    if isinstance(metrics, dict) and isinstance(metrics.get("iou"), float):
+        about.append(f"IoU {metrics['iou']:.3f}")
+    return weights.row.architecture, ", ".join(about)
+
+
+@app.command()
+def install(
+    file: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint of a training.")],
+    name: Annotated[str, typer.Option(help="What IOG_MODEL and --model shall call it.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="FOLDER",
+            help="Where to put it, such as the weights folder of a checkout to deploy "
+            "[default: IOG_WEIGHTS_DIR].",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace weights of that name.")] = False,
+) -> None:
+    """Put weights of your own beside the others, under a name."""
+    from networks.installing import install as install_weights
+
+    folder = folder or Settings.from_env().weights_dir
+    typer.echo(install_weights(file, name, folder=folder, force=force))
 
 
 @app.command()
@@ -86,16 +127,16 @@ def verify(
 ) -> None:
     """Read and hash weights, and check that they fit their network."""
     from networks.checkpoints import verify as verify_weights
-    from networks.weights import locate, rows
+    from networks.weights import installed, locate, rows
 
     settings = Settings.from_env()
-    present = [r.name for r in rows() if locate(r.name, weights_dir=settings.weights_dir)]
+    folder = settings.weights_dir
+    present = [r.name for r in rows() if locate(r.name, weights_dir=folder)]
+    present += installed(folder)
     failed = False
     for name in names or present:
         try:
-            report = verify_weights(
-                name, weights_dir=settings.weights_dir, sha256=settings.sha256_of(name)
-            )
+            report = verify_weights(name, weights_dir=folder, sha256=settings.sha256_of(name))
         except WeightsError as error:
             failed = True
             typer.echo(f"{name}: {error}", err=True)

@@ -165,9 +165,10 @@ def resolve(name_or_path: str, *, weights_dir: Path) -> tuple[WeightsRow | None,
 
 
 def installed(weights_dir: Path) -> tuple[str, ...]:
-    """Names under which checkpoints of one's own (``NAME.pt``) lie in the weights folder."""
+    """Names under which checkpoints of one's own (``NAME.pt``) lie where names are looked for."""
     files = {row.filename for row in _ROWS}
-    return tuple(sorted(p.stem for p in weights_dir.glob("*.pt") if p.name not in files))
+    found = {p for folder in (BUNDLED_DIR, weights_dir) for p in folder.glob("*.pt")}
+    return tuple(sorted({p.stem for p in found if p.name not in files}))
 
 
 def _is_path(name_or_path: str) -> bool:

@@ -85,6 +85,7 @@ def read(path: Path) -> NDArray[np.uint8]:
         ("weights", "fetch"),
         ("weights", "verify"),
         ("weights", "path"),
+        ("weights", "install"),
     ],
 )
 def test_every_command_explains_itself(iog: Iog, command: tuple[str, ...]) -> None:
@@ -241,6 +242,24 @@ def test_weights_are_taken_from_a_file_found_and_verified(
     assert iog("weights", "path", "iog-lite").stdout == f"{path}\n"
     assert re.match(r"iog-lite: good: iog-lite, ", iog("weights", "verify").stdout)
     assert re.search(r"iog-lite +iog-lite +here, 1\d\.\d MB", iog("weights", "list").stdout)
+
+
+def test_weights_of_ones_own_get_a_name(iog: Iog, here: Path, random_lite: Path) -> None:
+    result = iog("weights", "install", str(random_lite), "--name", "mine")
+    assert result.stdout == f"{here / 'weights' / 'mine.pt'}\n"
+    assert re.search(r"mine +iog-lite +here, 1\d\.\d MB", iog("weights", "list").stdout)
+    assert "mine: good: iog-lite" in iog("weights", "verify").stdout
+    refused(iog("weights", "install", str(random_lite), "--name", "mine"), "--force")
+    elsewhere = iog("weights", "install", str(random_lite), "--name", "mine", "--to", "deploy")
+    assert elsewhere.stdout == "deploy/mine.pt\n"
+
+
+def test_weights_list_shows_a_file_that_is_no_weights(iog: Iog, here: Path) -> None:
+    (here / "weights").mkdir()
+    (here / "weights" / "broken.pt").write_bytes(b"?")
+    listed = iog("weights", "list")
+    assert listed.exit_code == 0
+    assert re.search(r"broken +\? +unusable, see", listed.stdout)
 
 
 def test_weights_verify_tells_good_from_bad(iog: Iog, here: Path, random_lite: Path) -> None:
