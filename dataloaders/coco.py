@@ -83,6 +83,10 @@ class CocoObjects:
         del index
         return ""
 
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""
+        return Path(self._objects[index].photo.file_name).stem
+
     def __getitem__(self, index: int) -> Sample:
         entry = self._objects[index]
         path = self._images / entry.photo.file_name

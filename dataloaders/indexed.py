@@ -100,6 +100,10 @@ class IndexedDataset:
         del index
         return self._subset
 
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""
+        return self._entries[index].image_id
+
     def __getitem__(self, index: int) -> Sample:
         entry = self._entries[index]
         path = self._source.photo(entry.image_id)

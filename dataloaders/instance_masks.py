@@ -71,6 +71,10 @@ class InstanceMasks:
         """The part of the data set that object ``index`` comes from, without decoding it."""
         return self._objects[index].subset
 
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""
+        return Path(self._objects[index].image).stem
+
     def __getitem__(self, index: int) -> Sample:
         entry = self._objects[index]
         image, instances = self._photo(entry.image), self._png(entry.mask)

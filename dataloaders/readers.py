@@ -82,6 +82,11 @@ class Joined:
         part, place = self._find(index)
         return part.subset(place)
 
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""
+        part, place = self._find(index)
+        return part.image_id(place)
+
     def _find(self, index: int) -> tuple[Dataset, int]:
         number = bisect_right(self._ends, index)
         if not 0 <= index < len(self):

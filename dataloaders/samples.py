@@ -49,3 +49,6 @@ class Dataset(Protocol):
 
     def subset(self, index: int) -> str:
         """The part of the data set that object ``index`` comes from, without decoding it."""
+
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""

@@ -32,6 +32,9 @@ class Discs:
     def subset(self, index: int) -> str:
         return ""
 
+    def image_id(self, index: int) -> str:
+        return self[index].image_id
+
 
 PROTOCOL = AnnotatorProtocol(threshold=0.5, clicks=1)
 SETTINGS = {"data": "discs", "protocol": {"clicks": 1}, "jitter": (2, 5)}
