@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dataloaders import masks
+from dataloaders.masktext import json_rows
 from errors import Code, MalformedRequest, RequestError, UnusableRequest
 from payload import HINT_IMAGE, json_object, read_base64, show
 
@@ -78,7 +79,7 @@ class Request:
 
     Attributes:
         image: the image file, decoded from base64; not yet known to be an image.
-        image_key: digest of the base64 text; equal for equal images, the key of the caches.
+        image_key: digest of the file; equal for equal files, the key of the caches.
         boxes: at least one box, corners ordered, width and height above 0, image frame. They may
             reach beyond the image, whose size is not known here.
         pos_points: clicks inside the object, image frame.
@@ -351,16 +352,21 @@ def encode(prediction: PredictionLike, outputs: Sequence[str]) -> str:
     Returns:
         The JSON text. A str, because Nuclio's Python wrapper sends bytes through base64.
     """
-    answer: dict[str, object] = {}
+    pieces: list[str] = []
     for name in outputs:
-        answer |= _ENCODERS[name](prediction)
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY).decode("ascii")
+        for key, value in _ENCODERS[name](prediction).items():
+            pieces += (",", f'"{key}":')
+            if isinstance(value, np.ndarray):
+                pieces += json_rows(value, bounds=prediction.bounds)
+            else:
+                pieces.append(orjson.dumps(value).decode("ascii"))
+    # All at once: the text of a large mask is copied only here.
+    return "".join(["{", *pieces[1:], "}"])
 
 
 def _mask(prediction: PredictionLike) -> dict[str, object]:
     points = masks.outline(prediction.mask, bounds=prediction.bounds)
-    # orjson reads the array in place, which it only can if the rows lie one after another.
-    return {"mask": np.ascontiguousarray(prediction.mask), "points": points}
+    return {"mask": prediction.mask, "points": points}
 
 
 def _shapes(prediction: PredictionLike) -> dict[str, object]:

@@ -21,7 +21,7 @@ from settings import Settings
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response
 
-    from model_handler import ModelHandler, Prediction
+    from model_handler import ModelHandler
 
 SHOWN_PROMPTS = 20
 """More boxes or points than this are only counted in the log."""
@@ -147,8 +147,8 @@ def _segment(function: Function, body: object, answer: Answer) -> None:
     report["pos_points"] = _shown(request.pos_points)
     report["neg_points"] = _shown(request.neg_points)
     with answer.stage("decode"):
-        image = function.model.decode(request.image, request.image_key)
-    height, width = image.shape[:2]
+        image = function.model.open(request.image, request.image_key)
+    height, width = image.size
     report["image_size"] = f"{width}x{height}"
     with answer.stage("predict"):
         prediction = function.model.predict(
@@ -157,20 +157,11 @@ def _segment(function: Function, body: object, answer: Answer) -> None:
             pos_points=request.pos_points,
             neg_points=request.neg_points,
             threshold=request.threshold,
-            image_key=request.image_key,
         )
     report.update({f"{name}_ms": round(ms, 2) for name, ms in prediction.timings.items()})
-    report["mask_area"] = _area(prediction)
+    report["mask_area"] = prediction.area
     with answer.stage("encode"):
         answer.body = contract.encode(prediction, request.outputs)
-
-
-def _area(prediction: Prediction) -> int:
-    """How many pixels are foreground."""
-    if prediction.bounds is None:
-        return 0
-    x0, y0, x1, y1 = prediction.bounds
-    return int(prediction.mask[y0:y1, x0:x1].sum())
 
 
 def _refuse(answer: Answer, error: RequestError) -> None:

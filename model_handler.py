@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,30 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from caching import ByteCache
-from dataloaders.geometry import BoxXYXY, PointXY, Region, SizeHW, clamp_box, clamp_point
-from dataloaders.images import decode
+from dataloaders.geometry import BoxXYXY, PointXY, SizeHW, clamp_box, clamp_point
 from errors import SettingsError, UnusableRequest
 from networks.checkpoints import load
 from networks.cores import available_cores
 from networks.engines import TorchEngine
+from photos import Photo, Photos, Pixels
+from prediction import Canvas, Prediction
 from predictor import Predictor, Prompt
 from settings import Settings
 
-__all__ = ["ModelHandler", "Prediction"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The mask of one request, image frame."""
-
-    mask: NDArray[np.uint8]
-    """[H, W], 0 or 1, C-contiguous: the union of all boxes' objects."""
-    confidence: float
-    """Mean probability over the mask's pixels, 0..1; 0 for an empty mask."""
-    bounds: Region | None
-    """A region outside of which the mask is 0; ``None`` when it is empty."""
-    timings: dict[str, float] = field(default_factory=dict)
-    """Milliseconds: ``network`` (crop, guidance, network) and ``paste`` (back to the image)."""
+__all__ = ["ModelHandler"]
 
 
 class ModelHandler:
@@ -65,14 +50,13 @@ class ModelHandler:
         )
         self._row = model.row
         self._threshold = model.row.threshold if settings.threshold is None else settings.threshold
-        half = settings.cache_mb * 2**20 // 2
-        self._images: ByteCache[NDArray[np.uint8]] = ByteCache(half)
-        self._crops: ByteCache[Any] = ByteCache(half)
+        self._cache = ByteCache(settings.cache_mb * 2**20)
+        self._photos = Photos(self._cache, max_pixels=settings.max_pixels)
         # IOG_ENGINE: "auto" is torch, the only engine so far.
         engine = TorchEngine(model.network, device=self._device, precision=self._precision)
         self._engine = engine.name
         self.predictor = Predictor(
-            engine, model.row.crop, threshold=self._threshold, cache=self._crops
+            engine, model.row.crop, threshold=self._threshold, cache=self._cache
         )
         """Predicts one object at a time, without the image-frame mask."""
 
@@ -94,11 +78,12 @@ class ModelHandler:
         }
 
     def lookups(self) -> dict[str, tuple[int, int]]:
-        """Hits and misses so far of each cache: decoded images and encoded crops."""
-        return {
-            "image": (self._images.hits, self._images.misses),
-            "crop": (self._crops.hits, self._crops.misses),
-        }
+        """Hits and misses so far: image files known, pixels, windows and encoded crops."""
+        return self._cache.lookups()
+
+    def forget(self) -> None:
+        """Empty the cache, so that the next click is a first one."""
+        self._cache.clear()
 
     def warm_up(self) -> None:
         """Run the network once, so that the first request does not pay for first-time work."""
@@ -106,77 +91,54 @@ class ModelHandler:
         image = np.zeros((side, side, 3), np.uint8)
         self.predict(image, boxes=[(8, 8, 56, 56)], pos_points=[(32, 32)], neg_points=[])
 
-    def decode(self, data: bytes, image_key: str) -> NDArray[np.uint8]:
-        """Decode an image file, or take it from the cache.
+    def open(self, data: bytes, image_key: str) -> Photo:
+        """Open an image file, for `predict`.
 
         Args:
             data: the file's bytes.
             image_key: identifies them.
 
-        Returns:
-            uint8 [H, W, 3], RGB, upright, not to be written to.
-
         Raises:
             NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
         """
-        image = self._images.get(image_key)
-        if image is None:
-            image = decode(data, max_pixels=self._max_pixels)
-            image.flags.writeable = False
-            self._images.put(image_key, image, image.nbytes)
-        return image
+        return self._photos.open(data, image_key)
 
     def predict(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | Photo,
         *,
         boxes: Sequence[BoxXYXY],
         pos_points: Sequence[PointXY],
         neg_points: Sequence[PointXY],
         threshold: float | None = None,
-        image_key: str | None = None,
     ) -> Prediction:
         """Predict the objects in the boxes and unite their masks.
 
         Args:
-            image: uint8 [H, W, 3], RGB.
+            image: from `open`; or uint8 [H, W, 3], RGB, of which nothing is cached.
             boxes: x1, y1, x2, y2 with ordered corners, image frame; clamped to the image.
             pos_points: clicks on the object; clamped to the image.
             neg_points: clicks beside it. With several boxes every click goes to the box it lies
                 in, or to the nearest.
             threshold: probability above which a pixel is object; default that of the weights.
-            image_key: identifies the image for the cache.
 
         Raises:
             UnusableRequest: a box lies outside the image.
+            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
         """
-        size = (image.shape[0], image.shape[1])
-        threshold = self._threshold if threshold is None else threshold
-        mask = np.zeros(size, np.uint8)
-        spent = {"network": 0.0, "paste": 0.0}
-        total, count = 0.0, 0
-        regions: list[Region] = []
-        for prompt in _prompts(boxes, pos_points, neg_points, size):
+        photo = image if isinstance(image, Photo) else Pixels(image)
+        opened = photo.decode_ms
+        canvas = Canvas(photo.size, self._threshold if threshold is None else threshold)
+        network = paste = 0.0
+        for prompt in _prompts(boxes, pos_points, neg_points, photo.size):
             start = time.perf_counter()
-            found = self.predictor.predict(image, prompt, image_key=image_key)
+            found = self.predictor.predict(photo.window, prompt, image_key=photo.key)
             middle = time.perf_counter()
-            for values, region in found.crop.paste_strips(found.probability, size):
-                x0, y0, x1, y1 = region
-                object_mask = values > threshold
-                mask[y0:y1, x0:x1] |= object_mask
-                inside = values[object_mask]
-                if inside.size:
-                    total += float(np.clip(inside, 0.0, 1.0).sum(dtype=np.float64))
-                    count += inside.size
-                    regions.append(region)
-            spent["network"] += (middle - start) * 1e3
-            spent["paste"] += (time.perf_counter() - middle) * 1e3
-        return Prediction(
-            mask=mask,
-            confidence=total / count if count else 0.0,
-            bounds=_union(regions),
-            timings=spent,
-        )
+            canvas.add(found)
+            network += (middle - start) * 1e3
+            paste += (time.perf_counter() - middle) * 1e3
+        network -= photo.decode_ms - opened
+        return canvas.finish({"decode": photo.decode_ms, "network": network, "paste": paste})
 
 
 def _choose_device(wanted: str) -> str:
@@ -246,10 +208,3 @@ def _distance(point: PointXY, box: BoxXYXY) -> tuple[float, float]:
     dx = max(box[0] - point[0], 0.0, point[0] - box[2])
     dy = max(box[1] - point[1], 0.0, point[1] - box[3])
     return dx * dx + dy * dy, (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _union(regions: list[Region]) -> Region | None:
-    if not regions:
-        return None
-    x0, y0, x1, y1 = zip(*regions, strict=True)
-    return min(x0), min(y0), max(x1), max(y1)

@@ -6,11 +6,13 @@ reading failed.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import json
 import re
 from typing import Any
+
+import pybase64
+from pydantic_core import from_json
 
 from errors import MalformedRequest
 
@@ -39,18 +41,8 @@ def json_object(body: object) -> dict[str, Any]:
     Raises:
         MalformedRequest: empty, not UTF-8, not JSON, or JSON of another kind than an object.
     """
-    if isinstance(body, bytes | bytearray | memoryview):
-        try:
-            body = bytes(body).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise MalformedRequest(
-                "invalid_encoding",
-                f"The body is not UTF-8 text (at byte {error.start}).",
-                hint=HINT_BODY,
-            ) from None
-    if isinstance(body, str):
-        # Windows editors begin a file with a byte order mark, which json.loads refuses.
-        body = _parse_json(body.removeprefix("\ufeff"))
+    if isinstance(body, bytes | bytearray | memoryview | str):
+        body = _parse_json(bytes(body) if isinstance(body, memoryview) else body)
     elif body is None:
         raise MalformedRequest("empty_body", "The body is empty.", hint=HINT_BODY)
     if not isinstance(body, dict):
@@ -60,11 +52,30 @@ def json_object(body: object) -> dict[str, Any]:
     return body
 
 
-def _parse_json(text: str) -> object:
+def _parse_json(body: bytes | bytearray | str) -> object:
+    try:
+        # Several times as fast where a long string makes up most of the text.
+        return from_json(body, cache_strings=False)
+    except (ValueError, TypeError):  # TypeError: a text with lone surrogates
+        # The standard parser, like Nuclio's, has the last word, so that both ways a body can
+        # arrive accept the same text; and it says what is wrong.
+        return _parse_json_like_nuclio(body)
+
+
+def _parse_json_like_nuclio(body: bytes | bytearray | str) -> object:
+    try:
+        text = body if isinstance(body, str) else body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(
+            "invalid_encoding",
+            f"The body is not UTF-8 text (at byte {error.start}).",
+            hint=HINT_BODY,
+        ) from None
+    # Windows editors begin a file with a byte order mark, which json.loads refuses.
+    text = text.removeprefix("\ufeff")
     if not text.strip():
         raise MalformedRequest("empty_body", "The body is empty.", hint=HINT_BODY)
     try:
-        # The standard parser, like Nuclio's: both ways a body can arrive accept the same text.
         return json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"{error.msg} (line {error.lineno}, column {error.colno})"
@@ -76,24 +87,23 @@ def _parse_json(text: str) -> object:
 
 
 def read_base64(text: str) -> tuple[bytes, str]:
-    """The bytes behind the base64 text under `image`, and a digest of that text.
+    """The bytes behind the base64 text under `image`, and their digest.
 
     Beyond standard base64 it takes what browsers and shells produce: a data-URL prefix, line
-    breaks, the URL-safe alphabet, missing padding. The digest is of the standard form (32
-    hexadecimal digits of BLAKE2b), so that it names the bytes however they were wrapped.
+    breaks, the URL-safe alphabet, missing padding. The digest (64 hexadecimal digits of SHA-256)
+    is of the bytes: they are there in less time than it takes to digest the third that the text
+    is longer by, and name the file however it was wrapped.
 
     Raises:
         MalformedRequest: not base64, or nothing in it.
     """
     try:
-        packed = text.encode("ascii")
-        data = binascii.a2b_base64(packed, strict_mode=True)
+        data = pybase64.b64decode(text, validate=True)
     except ValueError:  # not ASCII, or not strictly base64
-        packed = _tidy(text)
-        data = binascii.a2b_base64(packed, strict_mode=True)
+        data = pybase64.b64decode(_tidy(text), validate=True)
     if not data:
         raise MalformedRequest("empty_image", "`image` is empty.", field="image", hint=HINT_IMAGE)
-    return data, hashlib.blake2b(packed, digest_size=16).hexdigest()
+    return data, hashlib.sha256(data).hexdigest()
 
 
 def _tidy(text: str) -> bytes:

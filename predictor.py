@@ -6,17 +6,20 @@ and training's validation all go through it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caching import ByteCache
+from caching import ByteCache, Shelf
 from dataloaders.geometry import BoxXYXY, Crop, CropRule, PointXY
 from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
 from networks.engines import Encoded, Engine
+
+Window = Callable[[Crop], NDArray[np.float32]]
+"""What gives a crop's window into an image, as ``Crop.extract`` does."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Predictor(Generic[Encoded]):
         engine: runs the network.
         rule: how the network's weights want their input.
         threshold: probability above which a pixel is object, for the two-pass box prediction.
-        cache: keeps encoded crops, for the next click on the same box.
+        cache: keeps windows (shelf ``window``) and encoded crops (shelf ``crop``), for the next
+            click on the same box.
     """
 
     def __init__(
@@ -52,12 +56,15 @@ class Predictor(Generic[Encoded]):
         rule: CropRule,
         *,
         threshold: float,
-        cache: ByteCache[Encoded] | None = None,
+        cache: ByteCache | None = None,
     ) -> None:
         self._engine = engine
         self._rule = rule
         self._threshold = threshold
-        self._cache = ByteCache[Encoded](0) if cache is None else cache
+        if cache is None:
+            cache = ByteCache(0)
+        self._windows: Shelf[NDArray[np.float32]] = cache.shelf("window")
+        self._crops: Shelf[Encoded] = cache.shelf("crop")
 
     @property
     def rule(self) -> CropRule:
@@ -65,7 +72,7 @@ class Predictor(Generic[Encoded]):
         return self._rule
 
     def predict(
-        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
+        self, image: NDArray[np.uint8] | Window, prompt: Prompt, *, image_key: Hashable = None
     ) -> ObjectProbability:
         """Predict the object in the box.
 
@@ -74,7 +81,7 @@ class Predictor(Generic[Encoded]):
         clicks correct the mask but do not move the point.
 
         Args:
-            image: uint8 [H, W, 3], RGB.
+            image: uint8 [H, W, 3], RGB, or what gives windows into it.
             prompt: the box and all clicks; clicks outside the crop are clamped to its edge.
             image_key: identifies the image's content for the cache; ``None`` bypasses it.
         """
@@ -93,7 +100,7 @@ class Predictor(Generic[Encoded]):
 
     def _run(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | Window,
         crop: Crop,
         inside: Sequence[PixelXY],
         outside: Sequence[PixelXY],
@@ -111,10 +118,21 @@ class Predictor(Generic[Encoded]):
             key = (image_key, crop, (*inside, *outside))
             maps = guidance_maps(inside, (*corners, *outside), frame=rule.frame, fwhm=rule.fwhm)
             clicks = maps
-        encoded = None if image_key is None else self._cache.get(key)
+        encoded = None if image_key is None else self._crops.get(key)
         if encoded is None:
-            photo = crop.extract(image).transpose(2, 0, 1)
-            encoded = self._engine.encode(np.concatenate([photo, maps]))
+            window = self._window(image, crop, image_key).transpose(2, 0, 1)
+            encoded = self._engine.encode(np.concatenate([window, maps]))
             if image_key is not None:
-                self._cache.put(key, encoded, self._engine.nbytes(encoded))
+                self._crops.put(key, encoded, self._engine.nbytes(encoded))
         return self._engine.decode(encoded, clicks)
+
+    def _window(
+        self, image: NDArray[np.uint8] | Window, crop: Crop, image_key: Hashable
+    ) -> NDArray[np.float32]:
+        """float32 [S, S, 3], which is all that a network ever sees of the image."""
+        window = None if image_key is None else self._windows.get((image_key, crop))
+        if window is None:
+            window = crop.extract(image) if isinstance(image, np.ndarray) else image(crop)
+            if image_key is not None:
+                self._windows.put((image_key, crop), window, window.nbytes)
+        return window

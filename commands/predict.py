@@ -12,11 +12,9 @@ import typer
 from settings import Settings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from contract import Request
-    from model_handler import Prediction
+    from photos import Photo
+    from prediction import Prediction
 
 __all__ = ["predict"]
 
@@ -94,16 +92,16 @@ def predict(
     body["image"] = base64.b64encode(image.read_bytes()).decode()
     request = contract.parse(body, default_outputs=settings.output)
     handler = ModelHandler(settings)
-    pixels = handler.decode(request.image, request.image_key)
+    photo = handler.open(request.image, request.image_key)
     prediction = handler.predict(
-        pixels,
+        photo,
         boxes=request.boxes,
         pos_points=request.pos_points,
         neg_points=request.neg_points,
         threshold=request.threshold,
     )
-    _write(prediction, request, pixels, output=output, overlay=overlay, json=json)
-    area, pixel_count = int(prediction.mask.sum()), prediction.mask.size
+    _write(prediction, request, photo, output=output, overlay=overlay, json=json)
+    area, pixel_count = prediction.area, prediction.mask.size
     typer.echo(
         f"{area} of {pixel_count} pixels ({area / pixel_count:.1%}), "
         f"confidence {prediction.confidence:.2f}, {sum(prediction.timings.values()):.0f} ms",
@@ -114,7 +112,7 @@ def predict(
 def _write(
     prediction: Prediction,
     request: Request,
-    pixels: NDArray[np.uint8],
+    photo: Photo,
     *,
     output: Path | None,
     overlay: Path | None,
@@ -131,7 +129,7 @@ def _write(
         from dataloaders.overlay import draw
 
         picture = draw(
-            pixels,
+            photo.pixels(),
             prediction.mask,
             boxes=request.boxes,
             pos_points=request.pos_points,

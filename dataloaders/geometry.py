@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -25,6 +25,11 @@ Region = tuple[int, int, int, int]
 
 STRIP_PIXELS = 32 << 20
 """Pixels of a window that are brought back to the image at a time: 128 MiB of probabilities."""
+
+REDUCTIONS = (8, 4, 2)
+"""Sides of the blocks of pixels that can be averaged first: what JPEG decoders do for nothing."""
+_SPARE = 2
+"""A window that is reduced keeps at least this many pixels for each of the network frame's."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,9 @@ class Crop:
     width: int
     height: int
     rule: CropRule
+    reduction: int = 1
+    """Blocks of so many by so many pixels may be averaged before the rest. The window then starts
+    and ends between blocks, so that averaging them moves nothing. 1 where the rule samples."""
 
     @classmethod
     def around(cls, box: BoxXYXY, rule: CropRule) -> Crop:
@@ -93,13 +101,28 @@ class Crop:
             round(max(rule.margin_px, min(wanted, rule.margin_limit * side)))
             for side in (width, height)
         )
-        return cls(
+        crop = cls(
             box=(x0, y0, x1, y1),
             left=x0 - pad_x,
             top=y0 - pad_y,
             width=width + 2 * pad_x,
             height=height + 2 * pad_y,
             rule=rule,
+        )
+        return crop._between_blocks() if rule.antialias else crop
+
+    def _between_blocks(self) -> Crop:
+        """This crop with the largest reduction it allows, grown by less than a block each side."""
+        least = min(self.width, self.height) // (_SPARE * self.rule.frame)
+        block = next((block for block in REDUCTIONS if block <= least), 1)
+        left, top = self.left // block * block, self.top // block * block
+        return replace(
+            self,
+            left=left,
+            top=top,
+            width=-((left - self.left - self.width) // block) * block,
+            height=-((top - self.top - self.height) // block) * block,
+            reduction=block,
         )
 
     @property
@@ -140,16 +163,22 @@ class Crop:
         right, bottom = min(x1 + d, frame), min(y1 + d, frame)
         return (left, top), (left, bottom), (right, top), (right, bottom)
 
-    def extract(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def extract(self, image: NDArray[np.uint8], *, reduced: int = 1) -> NDArray[np.float32]:
         """Cut the window out of an image and resize it to the network frame.
 
         Args:
             image: uint8 [H, W, 3], RGB, or [H, W] (a mask of 0 and 1).
+            reduced: 1, or ``reduction`` where each pixel of ``image`` is already the mean of so
+                many by so many pixels; blocks that end outside the image count as inside.
 
         Returns:
             float32 [S, S, 3] or [S, S] in the range of the input; zero outside the image.
         """
         frame = self.rule.frame
+        if reduced > 1:
+            return self._reduced(reduced).extract(image)
+        if self.reduction > 1:
+            return self._average(image)
         shrinks = self.width > frame and self.height > frame
         if self.rule.antialias and shrinks:
             window = self._window(image)
@@ -160,6 +189,33 @@ class Crop:
         window = self._window(image).astype(np.float32)
         resized = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_LINEAR)
         return resized.astype(np.float32, copy=False)
+
+    def _reduced(self, block: int) -> Crop:
+        """The same window in an image of which each pixel is ``block`` by ``block`` of these."""
+        return replace(
+            self,
+            left=self.left // block,
+            top=self.top // block,
+            width=self.width // block,
+            height=self.height // block,
+            reduction=1,
+        )
+
+    def _average(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Average blocks first, which is quick, and only then to the network frame."""
+        block = self.reduction
+        x0, y0, x1, y1 = self.visible((image.shape[0], image.shape[1]))
+        if x0 >= x1 or y0 >= y1:
+            return self._reduced(block).extract(image[:0, :0])
+        part = image[y0:y1, x0:x1]
+        down, right = -part.shape[0] % block, -part.shape[1] % block
+        if down or right:  # a block at the edge of the image: only what lies inside counts
+            padding = ((0, down), (0, right), (0, 0))[: image.ndim]
+            part = np.pad(part, padding, mode="edge")
+        size = (part.shape[1] // block, part.shape[0] // block)
+        blocks = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        here = replace(self, left=self.left - x0, top=self.top - y0)
+        return here._reduced(block).extract(blocks)
 
     def _sample(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What a bilinear resize of the window gives, from the pixels alone that it looks at.

@@ -10,19 +10,20 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from dataloaders.stretching import stretched
 from dataloaders.truncation import ends_in_nothing, share_present
 from errors import NotAnImage, RequestError, TooManyPixels
 
-__all__ = ["FORMATS", "MAX_SIDE", "decode"]
+__all__ = ["FORMATS", "MAX_SIDE", "Header", "decode", "decode_reduced", "read_header"]
 
 # Formats with a signature that is hard to meet by chance. Pillow knows more, among them some that
 # take any bytes for an image (TGA) or start other programs (EPS).
@@ -42,29 +43,78 @@ _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # Where a PNG can keep its orientation. Pillow decodes all pixels before it tells, so ask first.
 _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
-# Images are stretched in blocks of whole rows of about this many pixels: the intermediate 64-bit
-# floats of one block stay in the processor's cache.
-_BLOCK_PIXELS = 1 << 16
-# A range of integers up to this long is stretched by a table.
-_TABLE_LENGTH = 1 << 16
+# OpenCV's flags for a reduced size, less the bit that asks for blue, green, red.
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
+}
 
 # Two of Pillow's switches are module globals; whoever sets them must be alone.
 _PILLOW_SWITCHES = threading.Lock()
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
     """What the header says, and hence who decodes the pixels.
 
     Attributes:
         decoder: `opencv`, `opencv-deep` (several channels of 16 bits) or `pillow`.
         size_hw: height and width of the pixels as the decoder returns them.
         orientation: EXIF orientation, 1..8, still to be applied to them.
+        jpeg: whether OpenCV can decode it to a half, a quarter or an eighth of its size.
     """
 
     decoder: Literal["opencv", "opencv-deep", "pillow"]
     size_hw: tuple[int, int]
     orientation: int
+    jpeg: bool = False
+
+    @property
+    def upright_hw(self) -> tuple[int, int] | None:
+        """Height and width of the decoded image; None where only decoding it tells."""
+        if self.decoder == "pillow":
+            return None
+        height, width = self.size_hw
+        return (width, height) if self.orientation >= 5 else (height, width)
+
+    def reducible(self, block: int) -> bool:
+        """Whether the image can be decoded with ``block`` by ``block`` pixels in one.
+
+        The decoder counts its blocks from the stored picture's first corner. Where that is turned
+        to another one, whole blocks only stay where they are.
+        """
+        whole = not any(side % block for side in self.size_hw)
+        return self.jpeg and block in _REDUCED and (whole or self.orientation == 1)
+
+
+def read_header(data: bytes, *, max_pixels: int) -> Header:
+    """Reads what an image file says of itself; arguments and errors as of `decode`."""
+    with _refusals(data, max_pixels=max_pixels):
+        return _read_header(data, max_pixels=max_pixels)
+
+
+def decode_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8] | None:
+    """Decodes a JPEG file with ``block`` by ``block`` pixels in one, by its discrete cosines.
+
+    That takes less time and memory than to decode it all, and the pixels are means of the blocks
+    but for rounding.
+
+    Args:
+        data: the bytes of the file.
+        header: what `read_header` says of them.
+        block: 2, 4 or 8.
+
+    Returns:
+        uint8 [ceil(H / block), ceil(W / block), 3], RGB, C-contiguous, upright; None where the
+        file cannot be decoded like this, or not without repairs.
+    """
+    if not header.reducible(block):
+        return None
+    height, width = header.size_hw
+    small = -(-height // block), -(-width // block)
+    pixels = _decode_with_opencv(data, replace(header, size_hw=small), flags=_REDUCED[block])
+    return None if pixels is None else np.ascontiguousarray(pixels)
 
 
 def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -86,12 +136,19 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         TooManyPixels: (413) more than `max_pixels`, a side longer than `MAX_SIDE`, or more than
             the memory holds.
     """
-    try:
+    with _refusals(data, max_pixels=max_pixels):
         header = _read_header(data, max_pixels=max_pixels)
         pixels = _decode_with_opencv(data, header)
         if pixels is None:
             pixels = _decode_with_pillow(data, max_pixels=max_pixels)
         return np.ascontiguousarray(pixels)
+
+
+@contextlib.contextmanager
+def _refusals(data: bytes, *, max_pixels: int) -> Iterator[None]:
+    """Whatever a decoder raises in the block, in the words of `decode`."""
+    try:
+        yield
     except RequestError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -159,7 +216,7 @@ def _opened(data: bytes, *, max_pixels: int, truncated: bool) -> Iterator[Image.
             ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
 
 
-def _read_header(data: bytes, *, max_pixels: int) -> _Header:
+def _read_header(data: bytes, *, max_pixels: int) -> Header:
     with _opened(data, max_pixels=max_pixels, truncated=True) as picture:
         size_hw = picture.height, picture.width
         if max(size_hw) > MAX_SIDE:
@@ -175,22 +232,23 @@ def _read_header(data: bytes, *, max_pixels: int) -> _Header:
             # Pillow and OpenCV both turn TIFF upright themselves, and give the upright size.
             bits = picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
             deep = max(bits) > 8 and picture.mode in ("RGB", "RGBA")
-            return _Header("opencv-deep" if deep else "pillow", size_hw, 1)
+            return Header("opencv-deep" if deep else "pillow", size_hw, 1)
         still = not getattr(picture, "is_animated", False)
         if picture.format == "PNG":
             plain = picture.mode in ("L", "LA", "RGB", "RGBA")
             if not (still and plain and _png_is_complete(data)):
-                return _Header("pillow", size_hw, 1)
+                return Header("pillow", size_hw, 1)
             marked = any(mark in data for mark in _PNG_METADATA)
             orientation = _orientation(picture) if marked else 1
             deep = data[24] == 16  # bit depth in IHDR, which is always the first chunk
-            return _Header("opencv-deep" if deep else "opencv", size_hw, orientation)
+            return Header("opencv-deep" if deep else "opencv", size_hw, orientation)
         # The second picture of an MPO is a preview or the other eye; cameras write them as JPEG.
         still = still or picture.format == "MPO"
         plain = picture.format in ("JPEG", "MPO", "BMP", "WEBP") and picture.mode in ("L", "RGB")
         if still and plain:
-            return _Header("opencv", size_hw, _orientation(picture))
-        return _Header("pillow", size_hw, 1)
+            jpeg = picture.format in ("JPEG", "MPO")
+            return Header("opencv", size_hw, _orientation(picture), jpeg)
+        return Header("pillow", size_hw, 1)
 
 
 def _png_is_complete(data: bytes) -> bool:
@@ -208,12 +266,14 @@ def _png_is_complete(data: bytes) -> bool:
     return False
 
 
-def _decode_with_opencv(data: bytes, header: _Header) -> NDArray[np.uint8] | None:
+def _decode_with_opencv(
+    data: bytes, header: Header, *, flags: int = cv2.IMREAD_COLOR_RGB
+) -> NDArray[np.uint8] | None:
     """RGB uint8 [H, W, 3], upright; None where it is Pillow's turn."""
     if header.decoder == "pillow":
         return None
     deep = header.decoder == "opencv-deep"
-    flags = cv2.IMREAD_UNCHANGED if deep else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_UNCHANGED if deep else flags | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -225,8 +285,8 @@ def _decode_with_opencv(data: bytes, header: _Header) -> NDArray[np.uint8] | Non
         return _upright(pixels.astype(np.uint8, copy=False), header.orientation)
     # IMREAD_UNCHANGED gives BGR or BGRA: keep the colours, red first.
     colours = pixels[..., 2::-1]
-    stretched = _stretched(lambda top, bottom: colours[top:bottom], shape=header.size_hw)
-    return _upright(stretched, header.orientation)
+    eight_bit = stretched(lambda top, bottom: colours[top:bottom], shape=header.size_hw)
+    return _upright(eight_bit, header.orientation)
 
 
 def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -253,7 +313,7 @@ def _pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
     orientation = _orientation(picture)
     if picture.mode in _DEEP_MODES:
         # Piece by piece, for Pillow hands its pixels over as a copy of a copy.
-        pixels = _stretched(
+        pixels = stretched(
             lambda top, bottom: np.asarray(picture.crop((0, top, picture.width, bottom))),
             shape=(picture.height, picture.width),
         )
@@ -263,56 +323,6 @@ def _pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
         # By way of RGBA the colours behind transparent pixels stay what the file says.
         plain = picture.convert("RGBA")
     return _upright(np.asarray(plain.convert("RGB")), orientation)
-
-
-def _stretched(
-    rows: Callable[[int, int], NDArray[Any]], *, shape: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Values of any range -> uint8 [H, W, 3], smallest 0, largest 255.
-
-    One scale for all channels, so that colours keep their balance. NaN becomes 0, infinities the
-    end of the range they point to, and a constant image the nearest of 0..255.
-
-    Args:
-        rows: gives the values [n, W] or [n, W, 3] of the rows from one number up to another.
-        shape: height and width.
-    """
-    height, width = shape
-    step = max(1, _BLOCK_PIXELS // width)
-    blocks = [(top, min(top + step, height)) for top in range(0, height, step)]
-    ranges = [found for top, bottom in blocks if (found := _finite_range(rows(top, bottom)))]
-    low = min((found[0] for found in ranges), default=0.0)
-    high = max((found[1] for found in ranges), default=0.0)
-    table = None
-    if isinstance(low, int) and isinstance(high, int) and high - low < _TABLE_LENGTH:
-        table = _scaled(np.arange(low, high + 1), low=low, high=high)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top, bottom in blocks:
-        values = rows(top, bottom)
-        values = _scaled(values, low=low, high=high) if table is None else table[values - low]
-        grey = values.ndim == 2
-        pixels[top:bottom] = cv2.cvtColor(values, cv2.COLOR_GRAY2RGB) if grey else values
-    return pixels
-
-
-def _finite_range(values: NDArray[Any]) -> tuple[float, float] | None:
-    """Smallest and largest of the finite values, int for integers; None where there are none."""
-    low, high = values.min().item(), values.max().item()
-    if np.isfinite(low) and np.isfinite(high):  # NaN would be both
-        return low, high
-    finite = values[np.isfinite(values)]
-    return (finite.min().item(), finite.max().item()) if finite.size else None
-
-
-def _scaled(values: NDArray[Any], *, low: float, high: float) -> NDArray[np.uint8]:
-    """Maps low..high to 0..255; where both are equal, keeps what lies in that range."""
-    scaled = values.astype(np.float64)  # the differences of 32-bit integers need it
-    if high > low:
-        scaled -= low
-        scaled *= 255 / (high - low)
-    np.clip(scaled, 0, 255, out=scaled)
-    scaled[np.isnan(scaled)] = 0
-    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from dataloaders.outlines import on_pixel_edges
+
 __all__ = [
     "POLYGON_TOLERANCE_PX",
     "Bounds",
@@ -61,17 +63,10 @@ def tight_bounds(mask: NDArray[np.uint8], *, bounds: Bounds | None = None) -> Bo
     None when the mask is empty.
     """
     x0, y0, x1, y1 = bounds or (0, 0, mask.shape[1], mask.shape[0])
-    region = mask[y0:y1, x0:x1]
-    rows = np.flatnonzero(region.any(axis=1))
-    if rows.size == 0:
+    left, top, width, height = cv2.boundingRect(mask[y0:y1, x0:x1])
+    if not width:
         return None
-    columns = np.flatnonzero(region.any(axis=0))
-    return (
-        x0 + int(columns[0]),
-        y0 + int(rows[0]),
-        x0 + int(columns[-1]) + 1,
-        y0 + int(rows[-1]) + 1,
-    )
+    return x0 + left, y0 + top, x0 + left + width, y0 + top + height
 
 
 def polygons(
@@ -113,50 +108,26 @@ def outline(
 
 
 def _exact_rings(mask: NDArray[np.uint8], bounds: Bounds | None) -> list[list[NDArray[np.int32]]]:
-    """Per component its outer ring, then its holes; each int32 [V, 2] of pixel edges (x, y).
-
-    OpenCV's contours run through the centres of the outermost pixels, half a pixel inside the
-    region. In a copy of twice the size every pixel has a left and a right, an upper and a lower
-    half: a contour through half number v passes beside the pixel edge (v + 1) // 2.
-    """
+    """Per component its outer ring, then its holes; each int32 [V, 2] of pixel edges (x, y)."""
     tight = tight_bounds(mask, bounds=bounds)
     if tight is None:
         return []
     x0, y0, x1, y1 = tight
-    doubled = cv2.resize(
-        (mask[y0:y1, x0:x1] != 0).astype(np.uint8),
-        (2 * (x1 - x0), 2 * (y1 - y0)),
-        interpolation=cv2.INTER_NEAREST,
+    contours, hierarchy = cv2.findContours(
+        mask[y0:y1, x0:x1], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
     )
-    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parents = hierarchy.reshape(-1, 4)[:, 3].tolist()  # -1 or, of a hole, its outer ring
     components: dict[int, list[NDArray[np.int32]]] = {
         index: [] for index, parent in enumerate(parents) if parent < 0
     }
-    rings = _on_pixel_edges([contour.reshape(-1, 2) for contour in contours], offset=(x0, y0))
+    found = [np.asarray(contour, np.int32).reshape(-1, 2) for contour in contours]
+    rings = on_pixel_edges(found, offset=(x0, y0))
     for index, (parent, ring) in enumerate(zip(parents, rings, strict=True)):
         if parent < 0:
             components[index].insert(0, ring)
         else:
             components[parent].append(ring)
     return list(components.values())
-
-
-def _on_pixel_edges(
-    contours: list[NDArray[np.int32]], *, offset: tuple[int, int]
-) -> list[NDArray[np.int32]]:
-    """Contours in half pixels -> rings of pixel edges, without repeated vertices.
-
-    All contours at once: a ragged mask has tens of thousands of them.
-    """
-    edges = (np.concatenate(contours) + 1) // 2 + np.array(offset, dtype=np.int32)
-    ends = np.cumsum([len(contour) for contour in contours])
-    starts = np.concatenate(([0], ends[:-1]))
-    previous = np.arange(len(edges)) - 1
-    previous[starts] = ends - 1
-    # Halving the coordinates makes neighbours equal wherever the contour turned a corner.
-    kept = np.any(edges != edges[previous], axis=1)
-    return np.split(edges[kept], np.cumsum(kept)[ends[:-1] - 1])
 
 
 def _pixel_count(rings: list[NDArray[np.int32]]) -> float:
@@ -224,17 +195,29 @@ def coco_rle(mask: NDArray[np.uint8], *, bounds: Bounds | None = None) -> CocoRl
         `{"size": [H, W], "counts": str}`, also for an empty mask.
     """
     height, width = mask.shape
-    x0, y0, x1, y1 = bounds or (0, 0, width, height)
-    # pycocotools wants columns one after another; zeros cost nothing until they are written to.
-    columns = np.zeros((height, width), dtype=np.uint8, order="F")
-    columns[y0:y1, x0:x1] = mask[y0:y1, x0:x1] != 0
-    counts: bytes = coco.encode(columns)["counts"]
+    x0, y0, x1, y1 = tight_bounds(mask, bounds=bounds) or (0, 0, 0, 0)
+    # Column by column, each between two zeros, so that every run begins and ends in its column.
+    columns = np.zeros((x1 - x0, y1 - y0 + 2), np.uint8)
+    columns[:, 1:-1] = mask[y0:y1, x0:x1].T != 0
+    column, row = np.divmod(np.flatnonzero(columns[:, 1:] != columns[:, :-1]), columns.shape[1] - 1)
+    ends = (x0 + column) * height + y0 + row  # of runs, alternately background's and object's
+    # A run to the foot of one column goes on at the head of the next.
+    joined = np.flatnonzero(ends[1:-1:2] == ends[2::2]) * 2 + 1
+    ends = np.delete(ends, np.concatenate((joined, joined + 1)))
+    runs = np.diff(ends, prepend=0, append=height * width)
+    if ends.size and ends[-1] == height * width:
+        runs = runs[:-1]
+    packed = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+    counts: bytes = packed["counts"]
     return CocoRle(size=[height, width], counts=counts.decode("ascii"))
 
 
 def png(mask: NDArray[np.uint8]) -> bytes:
     """The mask as an 8-bit greyscale PNG of 0 and 255, the values an image viewer shows."""
-    pixels = np.where(mask != 0, np.uint8(255), np.uint8(0))
-    # Level 1: masks are so regular that more effort costs time and saves little.
-    _, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    _, pixels = cv2.threshold(mask, 0, 255, cv2.THRESH_BINARY)
+    # Masks are so regular that filters, and more than run lengths, cost time and save nothing.
+    options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+    strategy = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+    level = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+    _, encoded = cv2.imencode(".png", pixels, [*level, *options, *strategy])
     return encoded.tobytes()

@@ -62,7 +62,7 @@ def test_a_plain_request() -> None:
         )
     )
     assert request.image == image
-    assert len(request.image_key) == 32
+    assert len(request.image_key) == 64
     assert request.boxes == (BOX,)
     assert request.pos_points == ((15.0, 25.0),)
     assert request.neg_points == ((1.5, 2.5), (3.0, 4.0))

@@ -28,10 +28,20 @@ ROOMS: dict[str, set[str]] = {
     "caching": set(),
     "payload": set(),
     "dataloaders": set(),
-    "contract": {"payload", "dataloaders.masks"},
+    "contract": {"payload", "dataloaders.masks", "dataloaders.masktext"},
     "networks": {"dataloaders.geometry"},  # for CropRule: how a row of weights wants its crop
     "predictor": {"caching", "dataloaders", "networks"},
-    "model_handler": {"caching", "dataloaders", "networks", "predictor", "settings"},
+    "photos": {"caching", "dataloaders"},
+    "prediction": {"dataloaders", "predictor"},
+    "model_handler": {
+        "caching",
+        "dataloaders",
+        "networks",
+        "photos",
+        "prediction",
+        "predictor",
+        "settings",
+    },
     "main": {"contract", "model_handler", "settings"},
     "serving": {"main"},
 }

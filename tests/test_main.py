@@ -20,12 +20,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from nuclio_sdk.logger import JSONFormatter
-from numpy.typing import NDArray
 
 import main
 import model_handler
+from caching import ByteCache
 from errors import SettingsError, UnusableRequest, WeightsError
-from model_handler import Prediction
+from photos import Photo, Photos
+from prediction import Prediction
 from settings import Settings
 
 HEIGHT, WIDTH = 40, 60
@@ -50,21 +51,25 @@ class FakeModel:
     def lookups(self) -> dict[str, tuple[int, int]]:
         return {"image": (0, self.decoded)}
 
-    def decode(self, data: bytes, image_key: str) -> NDArray[np.uint8]:
+    def open(self, data: bytes, image_key: str) -> Photo:
         self.decoded += 1
-        return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        return Photos(ByteCache(0), max_pixels=10_000).open(data, image_key)
 
-    def predict(self, image: NDArray[np.uint8], **asked: Any) -> Prediction:  # noqa: ANN401
+    def predict(self, image: Photo, **asked: Any) -> Prediction:  # noqa: ANN401
         if self.fail is not None:
             raise self.fail
-        self.asked = asked
-        mask = np.zeros(image.shape[:2], np.uint8)
+        self.asked = asked | {"image_key": image.key}
+        mask = np.zeros(image.size, np.uint8)
         if asked["threshold"] == 0.99:
-            return Prediction(mask, confidence=0.0, bounds=None)
+            return Prediction(mask, confidence=0.0, bounds=None, area=0)
         x0, y0, x1, y1 = (int(v) for v in asked["boxes"][0])
         mask[y0:y1, x0:x1] = 1
         return Prediction(
-            mask, confidence=0.75, bounds=(x0, y0, x1, y1), timings={"network": 12.3456}
+            mask,
+            confidence=0.75,
+            bounds=(x0, y0, x1, y1),
+            area=int(mask.sum()),
+            timings={"network": 12.3456},
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dataloaders.geometry import CropRule
 from errors import SettingsError, UnusableRequest, WeightsError
@@ -13,9 +14,10 @@ from model_handler import ModelHandler
 from networks import build_network
 from networks.checkpoints import save
 from settings import Settings
-from tests.builders import photo
+from tests.builders import saved
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+FILE = saved(Image.fromarray(IMAGE), "PNG")
 LEFT, RIGHT = (10.0, 10.0, 40.0, 60.0), (60.0, 20.0, 110.0, 80.0)
 
 
@@ -55,7 +57,8 @@ def test_a_mask_has_the_size_of_the_image_and_two_values(handler: ModelHandler) 
     x0, y0, x1, y1 = found.bounds
     assert found.mask[y0:y1, x0:x1].sum() == found.mask.sum()
     assert 0.5 < found.confidence <= 1
-    assert set(found.timings) == {"network", "paste"}
+    assert found.area == found.mask.sum()
+    assert set(found.timings) == {"decode", "network", "paste"}
 
 
 def test_several_boxes_give_the_union_of_their_masks(handler: ModelHandler) -> None:
@@ -129,20 +132,38 @@ def test_cached_answers_are_the_same_answers(settings: Settings) -> None:
     cached, plain = ModelHandler(settings), ModelHandler(replace(settings, cache_mb=0))
     for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
         a, b = (
-            h.predict(IMAGE, boxes=[LEFT], pos_points=clicks, neg_points=[], image_key="k")
+            h.predict(h.open(FILE, "k"), boxes=[LEFT], pos_points=clicks, neg_points=[])
             for h in (cached, plain)
         )
         np.testing.assert_array_equal(a.mask, b.mask)
-    assert cached.lookups()["crop"] == (1, 1)
-    assert plain.lookups()["crop"] == (0, 2)
+    assert cached.lookups() == {"image": (1, 1), "pixels": (0, 1), "window": (0, 1), "crop": (1, 1)}
+    assert plain.lookups() == {"image": (0, 2), "pixels": (0, 2), "window": (0, 2), "crop": (0, 2)}
 
 
-def test_an_image_is_decoded_once(handler: ModelHandler) -> None:
-    data = photo("PNG")
-    first, second = handler.decode(data, "key"), handler.decode(data, "key")
-    assert first is second
-    assert not first.flags.writeable
-    assert handler.lookups()["image"] == (1, 1)
+def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
+    settings: Settings,
+) -> None:
+    handler = ModelHandler(replace(settings, cache_mb=2))
+    data = saved(Image.new("RGB", (900, 900), "navy"), "PNG")  # 2.4 MB of pixels
+    boxes = [(100.0, 100.0, 800.0, 700.0)]
+    for clicks in ([(300.0, 300.0)], [(300.0, 300.0), (500.0, 500.0)]):
+        photo = handler.open(data, "large")
+        handler.predict(photo, boxes=boxes, pos_points=clicks, neg_points=[])
+    assert handler.lookups() == {
+        "image": (1, 1),
+        "pixels": (0, 1),
+        "window": (0, 1),
+        "crop": (1, 1),
+    }
+    handler.forget()
+    handler.predict(handler.open(data, "large"), boxes=boxes, pos_points=[], neg_points=[])
+    assert handler.lookups()["image"] == (1, 2)
+
+
+def test_an_overlap_counts_once(handler: ModelHandler) -> None:
+    found = handler.predict(IMAGE, boxes=[LEFT, LEFT], pos_points=[], neg_points=[])
+    alone = handler.predict(IMAGE, boxes=[LEFT], pos_points=[], neg_points=[])
+    assert found.area == found.mask.sum() == alone.area
 
 
 def test_it_says_what_runs(handler: ModelHandler) -> None:
@@ -177,7 +198,7 @@ def test_files_like_the_published_ones_run_through_the_same_code(
     assert handler.threshold == 0.3
     for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
         found = handler.predict(
-            IMAGE, boxes=[LEFT], pos_points=clicks, neg_points=[], image_key="k"
+            handler.open(FILE, "k"), boxes=[LEFT], pos_points=clicks, neg_points=[]
         )
         assert found.mask.shape == (90, 120)
     refines = architecture.endswith("refinement")

@@ -12,6 +12,7 @@ from predictor import Predictor, Prompt
 RULE = CropRule(frame=64, margin_px=10, corner_offset=3, fwhm=5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 BOX = (40.0, 30.0, 100.0, 90.0)
+CACHE_BYTES = 1 << 20
 
 
 class RecordingEngine:
@@ -37,7 +38,7 @@ class RecordingEngine:
         return 1
 
 
-def _predictor(engine: RecordingEngine, cache: ByteCache[int] | None = None) -> Predictor[int]:
+def _predictor(engine: RecordingEngine, cache: ByteCache | None = None) -> Predictor[int]:
     return Predictor(engine, RULE, threshold=0.5, cache=cache)
 
 
@@ -77,7 +78,7 @@ class TestRefinement:
         assert outside[row, column] == 255
 
     def test_the_next_click_on_the_same_box_is_not_encoded_again(self) -> None:
-        engine, cache = RecordingEngine(refines=True), ByteCache[int](100)
+        engine, cache = RecordingEngine(refines=True), ByteCache(CACHE_BYTES)
         predictor = _predictor(engine, cache)
         first = Prompt(BOX, ((60.0, 50.0),))
         predictor.predict(IMAGE, first, image_key="a")
@@ -89,9 +90,10 @@ class TestRefinement:
         assert len(engine.inputs) == 4
 
     def test_without_a_key_nothing_is_cached(self) -> None:
-        engine, cache = RecordingEngine(refines=True), ByteCache[int](100)
+        engine, cache = RecordingEngine(refines=True), ByteCache(CACHE_BYTES)
+        predictor = _predictor(engine, cache)
         for _ in range(2):
-            _predictor(engine, cache).predict(IMAGE, Prompt(BOX, ((60.0, 50.0),)))
+            predictor.predict(IMAGE, Prompt(BOX, ((60.0, 50.0),)))
         assert len(engine.inputs) == 2
         assert len(cache) == 0
 
@@ -135,7 +137,7 @@ class TestBoxOnly:
         assert engine.clicks[-1][1][row, column] == 255
 
     def test_negative_clicks_do_not_move_the_point_nor_encode_again(self) -> None:
-        engine, cache = RecordingEngine(refines=True), ByteCache[int](100)
+        engine, cache = RecordingEngine(refines=True), ByteCache(CACHE_BYTES)
         predictor = _predictor(engine, cache)
         for negatives in ((), ((45.0, 85.0),), ((45.0, 85.0), (95.0, 35.0))):
             predictor.predict(IMAGE, Prompt(BOX, (), negatives), image_key="a")
@@ -147,3 +149,20 @@ def test_a_click_outside_the_crop_moves_to_its_edge(click: tuple[float, float]) 
     engine = RecordingEngine(refines=True)
     _predictor(engine).predict(IMAGE, Prompt(BOX, (click,)))
     assert engine.inputs[0][3].max() == 255
+
+
+@pytest.mark.parametrize("refines", [True, False])
+def test_of_an_image_only_windows_that_were_not_seen_yet_are_asked_for(refines: bool) -> None:
+    engine, asked = RecordingEngine(refines=refines), list[Crop]()
+
+    def window(crop: Crop) -> NDArray[np.float32]:
+        asked.append(crop)
+        return crop.extract(IMAGE)
+
+    predictor = _predictor(engine, ByteCache(CACHE_BYTES))
+    for clicks in (((60.0, 50.0),), ((60.0, 50.0), (80.0, 80.0)), ((70.0, 50.0),)):
+        predictor.predict(window, Prompt(BOX, clicks), image_key="a")
+    assert asked == [Crop.around(BOX, RULE)]
+    plain = RecordingEngine(refines=refines)
+    _predictor(plain).predict(IMAGE, Prompt(BOX, ((70.0, 50.0),)))
+    np.testing.assert_array_equal(engine.inputs[-1], plain.inputs[0])

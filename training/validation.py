@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from torch import nn
 
@@ -30,7 +29,7 @@ def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> di
         TorchEngine(network.eval()),
         config.crop,
         threshold=config.threshold,
-        cache=ByteCache[Any](64 << 20),
+        cache=ByteCache(64 << 20),
     )
     protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
     scores = score_objects(PredictorSegmenter(predictor), objects, protocol)
