@@ -27,7 +27,20 @@ _Data = Annotated[
     ),
 ]
 _Split = Annotated[
-    str, typer.Option(help="The part of the data to score; CVAT's exports call it default.")
+    str | None,
+    typer.Option(
+        help="The part of the data to score [default: val; of a CVAT export everything].",
+        show_default=False,
+    ),
+]
+_HoldOut = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=0.99,
+        metavar="SHARE",
+        help="Only the photographs that `iog train` with the same hold_out was not trained on.",
+    ),
 ]
 _Download = Annotated[
     bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
@@ -81,7 +94,8 @@ _Out = Annotated[
 
 def evaluate(
     data: _Data,
-    split: _Split = "val",
+    split: _Split = None,
+    hold_out: _HoldOut = None,
     download: _Download = False,
     model: _Models = None,
     protocol: _Protocol = "annotator",
@@ -102,7 +116,8 @@ def evaluate(
     if save_masks and out is None:
         raise typer.BadParameter("it needs --out.", param_hint="--save-masks")
 
-    from dataloaders.readers import open_dataset
+    from dataloaders.holdout import hold_out as held_out
+    from dataloaders.readers import default_split, open_dataset
     from evaluation.annotation import AnnotatorProtocol
     from evaluation.contenders import contender
     from evaluation.official import OfficialProtocol
@@ -112,8 +127,11 @@ def evaluate(
         from evaluation.downloads import complete
 
         complete(data)
+    split = split or default_split(data)
     objects = open_dataset(data, split=split)
-    run = _Run(objects, out, {"data": data, "split": split, "limit": limit})
+    if hold_out is not None:
+        objects = held_out(objects, hold_out)[1]
+    run = _Run(objects, out, {"data": data, "split": split, "hold_out": hold_out, "limit": limit})
     for name in model or [settings.model]:
         it = contender(settings.with_model(name))
         masks = out / it.name / "run_0" / "Results" if out is not None and save_masks else None

@@ -49,6 +49,15 @@ def open_dataset(spec: str, *, split: str | None) -> Dataset:
             return CocoObjects(Path(path), Path(images))
 
 
+def default_split(spec: str) -> str | None:
+    """What to score when nobody says: ``val``, or everything where an export has no such part.
+
+    Raises:
+        DatasetError: the spec has no known form.
+    """
+    return None if _parse(spec)[0] == "cvat-masks" else "val"
+
+
 def missing_archives(spec: str) -> list[tuple[str, Path]]:
     """What a download would complete: ``voc`` or ``sbd``, and the folder it belongs into.
 

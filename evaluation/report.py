@@ -104,11 +104,10 @@ def _page(
     run = settings[0]
     clicks = results[0].columns[0] == "1 click"
     told = (
-        f"`{run['data']}`, split `{run['split']}`: a box and a click inside the object, then "
+        f"`{run['data']}`, {_part(run)}: a box and a click inside the object, then "
         f"clicks on the largest error."
         if clicks
-        else f"`{run['data']}`, split `{run['split']}`: the official protocol, IoU above each "
-        f"threshold."
+        else f"`{run['data']}`, {_part(run)}: the official protocol, IoU above each threshold."
     )
     means = iou_table(results)
     page = ["# Evaluation", told, f"{means.title}:", markdown(means)]
@@ -133,3 +132,9 @@ def _page(
     page.append("## Settings")
     page += [f"```json\n{json.dumps(run, indent=1)}\n```" for run in settings]
     return page
+
+
+def _part(run: Mapping[str, Any]) -> str:
+    """Which objects of the data set were scored."""
+    part = f"split `{run['split']}`" if run["split"] else "all of it"
+    return f"{part}, {run['hold_out']:.0%} held out" if run["hold_out"] else part

@@ -53,6 +53,7 @@ def test_every_reader_gives_the_same_objects(kind: str, tmp_path: Path) -> None:
         assert (sample.image_id, sample.object_index) == (photo.name, number)
         assert sample.category == photo.categories[number]
         assert sample.subset == objects.subset(index) == ""
+        assert sample.image_id == objects.image_id(index)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "coco"])
@@ -131,6 +132,7 @@ def test_the_union_leaves_out_what_voc_has(tmp_path: Path) -> None:
     parts = [union.subset(index) for index in range(len(union))]
     assert parts == [union[index].subset for index in range(len(union))]
     assert parts == ["voc"] * 2 + ["sbd"] * 3
+    assert [union.image_id(index) for index in range(len(union))] == names(union)
     with pytest.raises(IndexError):
         union[5]
     held_out = open_dataset(f"voc+sbd:{tmp_path}/voc,{tmp_path}/sbd", split="val")

@@ -13,6 +13,7 @@ from cli import app
 from networks.weightfiles import sha256_of
 from tests.random_weights import write_random_lite
 from tests.tiny_dataset import write_folder, write_tar
+from tests.tiny_formats import photos, write_cvat_masks
 
 
 @pytest.fixture
@@ -48,6 +49,22 @@ def test_models_and_baselines_share_the_tables(tmp_path: Path, weights: Path, da
     ious = [score["ious"][0] for score in second["objects"]]
     assert second["summaries"]["all"]["ious"][0] == pytest.approx(sum(ious) / 2)
     assert second["summaries"]["all"]["figures"]["noc_90"] >= 1
+
+
+def test_a_cvat_export_is_scored_whole_or_its_held_out_photographs(tmp_path: Path) -> None:
+    write_cvat_masks(tmp_path / "export", photos())
+    data = f"--data cvat-masks:{tmp_path}/export --model box"
+    whole = _evaluate(f"{data} --out {tmp_path}/whole")
+    assert whole.exit_code == 0, whole.output
+    part = _evaluate(f"{data} --hold-out 0.3 --out {tmp_path}/part")
+    assert part.exit_code == 0, part.output
+    scored = [
+        {score["image_id"] for score in json.loads(path.read_text())["models"][0]["objects"]}
+        for path in (tmp_path / "whole" / "report.json", tmp_path / "part" / "report.json")
+    ]
+    assert len(scored[0]) == 3
+    assert len(scored[1]) == 1
+    assert "all of it, 30% held out" in (tmp_path / "part" / "report.md").read_text()
 
 
 def test_every_picture_of_the_page_is_there(tmp_path: Path, data: str) -> None:
