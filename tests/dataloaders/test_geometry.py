@@ -251,3 +251,33 @@ def test_line_images_take_little_memory(rule: CropRule, size: tuple[int, int]) -
     tracemalloc.stop()
     assert area == height * width
     assert peak < 250e6
+
+
+@pytest.mark.parametrize("box", [(3, 5, 910, 800), (-700, -20, 900, 1100), (10, 900, 2300, 3100)])
+def test_averaging_in_blocks_first_changes_nothing_to_speak_of(box: BoxXYXY) -> None:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    image = cv2.resize(small, (1203, 1101), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    crop = Crop.around(box, LITE)
+    assert crop.reduction > 1
+    window = np.zeros((crop.height, crop.width, 3), np.float32)
+    x0, y0, x1, y1 = crop.visible(image.shape[:2])
+    inside = np.s_[y0 - crop.top : y1 - crop.top, x0 - crop.left : x1 - crop.left]
+    window[inside] = image[y0:y1, x0:x1]
+    expected = cv2.resize(window, (256, 256), interpolation=cv2.INTER_AREA)
+    difference = np.abs(crop.extract(image) - expected)
+    assert np.quantile(difference, 0.98) <= 1.5  # rounded twice; more where the image ends
+    assert difference.mean() < 0.5
+
+
+def test_a_window_outside_the_image_is_black() -> None:
+    image = np.full((100, 100, 3), 255, np.uint8)
+    crop = Crop.around((2000, 2000, 4000, 4000), LITE)
+    assert crop.reduction > 1
+    assert not crop.extract(image).any()
+
+
+def test_windows_of_the_published_rule_are_never_changed() -> None:
+    crop = Crop.around((13, 17, 9001, 8003), PUBLISHED)
+    assert (crop.reduction, crop.left, crop.top) == (1, -17, -13)
+    assert (crop.width, crop.height) == (9048, 8046)
