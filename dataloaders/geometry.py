@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from dataloaders.resampling import Taps, between, cubic_rows
 
 BoxXYXY = tuple[float, float, float, float]
 PointXY = tuple[float, float]
@@ -30,6 +31,8 @@ REDUCTIONS = (8, 4, 2)
 """Sides of the blocks of pixels that can be averaged first: what JPEG decoders do for nothing."""
 _SPARE = 2
 """A window that is reduced keeps at least this many pixels for each of the network frame's."""
+_INT32_SUMS = (2**31 - 1) // 255
+"""So many pixels have a sum that fits 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,6 @@ class Crop:
     width: int
     height: int
     rule: CropRule
-    reduction: int = 1
-    """Blocks of so many by so many pixels may be averaged before the rest. The window then starts
-    and ends between blocks, so that averaging them moves nothing. 1 where the rule samples."""
 
     @classmethod
     def around(cls, box: BoxXYXY, rule: CropRule) -> Crop:
@@ -101,7 +101,7 @@ class Crop:
             round(max(rule.margin_px, min(wanted, rule.margin_limit * side)))
             for side in (width, height)
         )
-        crop = cls(
+        return cls(
             box=(x0, y0, x1, y1),
             left=x0 - pad_x,
             top=y0 - pad_y,
@@ -109,21 +109,17 @@ class Crop:
             height=height + 2 * pad_y,
             rule=rule,
         )
-        return crop._between_blocks() if rule.antialias else crop
 
-    def _between_blocks(self) -> Crop:
-        """This crop with the largest reduction it allows, grown by less than a block each side."""
+    @property
+    def reduction(self) -> int:
+        """The side of the blocks of pixels that may be averaged before the rest.
+
+        1 where the rule samples: of averaged pixels it would see others.
+        """
+        if not self.rule.antialias:
+            return 1
         least = min(self.width, self.height) // (_SPARE * self.rule.frame)
-        block = next((block for block in REDUCTIONS if block <= least), 1)
-        left, top = self.left // block * block, self.top // block * block
-        return replace(
-            self,
-            left=left,
-            top=top,
-            width=-((left - self.left - self.width) // block) * block,
-            height=-((top - self.top - self.height) // block) * block,
-            reduction=block,
-        )
+        return next((block for block in REDUCTIONS if block <= least), 1)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -168,17 +164,18 @@ class Crop:
 
         Args:
             image: uint8 [H, W, 3], RGB, or [H, W] (a mask of 0 and 1).
-            reduced: 1, or ``reduction`` where each pixel of ``image`` is already the mean of so
-                many by so many pixels; blocks that end outside the image count as inside.
+            reduced: side of the blocks, counted from the image's first corner, of which each pixel
+                of ``image`` is the mean; 1 or ``reduction``. A block that ends outside the image
+                counts as inside.
 
         Returns:
             float32 [S, S, 3] or [S, S] in the range of the input; zero outside the image.
         """
         frame = self.rule.frame
         if reduced > 1:
-            return self._reduced(reduced).extract(image)
+            return self._average(image, block=reduced)
         if self.reduction > 1:
-            return self._average(image)
+            return self._average(*self._blocks(image), block=self.reduction)
         shrinks = self.width > frame and self.height > frame
         if self.rule.antialias and shrinks:
             window = self._window(image)
@@ -190,32 +187,50 @@ class Crop:
         resized = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_LINEAR)
         return resized.astype(np.float32, copy=False)
 
-    def _reduced(self, block: int) -> Crop:
-        """The same window in an image of which each pixel is ``block`` by ``block`` of these."""
-        return replace(
-            self,
-            left=self.left // block,
-            top=self.top // block,
-            width=self.width // block,
-            height=self.height // block,
-            reduction=1,
-        )
-
-    def _average(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Average blocks first, which is quick, and only then to the network frame."""
+    def _blocks(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
+        """The means of the blocks that the window touches, and which column and row come first."""
         block = self.reduction
         x0, y0, x1, y1 = self.visible((image.shape[0], image.shape[1]))
-        if x0 >= x1 or y0 >= y1:
-            return self._reduced(block).extract(image[:0, :0])
-        part = image[y0:y1, x0:x1]
+        column, row = x0 // block, y0 // block
+        part = image[row * block : max(y1, 0), column * block : max(x1, 0)]
+        if not part.size:
+            return image[:0, :0], 0, 0
         down, right = -part.shape[0] % block, -part.shape[1] % block
-        if down or right:  # a block at the edge of the image: only what lies inside counts
+        if down or right:  # where the image ends
             padding = ((0, down), (0, right), (0, 0))[: image.ndim]
             part = np.pad(part, padding, mode="edge")
         size = (part.shape[1] // block, part.shape[0] // block)
-        blocks = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        here = replace(self, left=self.left - x0, top=self.top - y0)
-        return here._reduced(block).extract(blocks)
+        blocks = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        return blocks.astype(np.uint8, copy=False), column, row
+
+    def _average(
+        self, blocks: NDArray[np.uint8], column: int = 0, row: int = 0, *, block: int
+    ) -> NDArray[np.float32]:
+        """The mean over each pixel of the network frame, whose edges may cut through blocks.
+
+        Between the sums up to two edges of blocks, the sum up to any place in between is linear.
+
+        Args:
+            blocks: uint8 [H, W, 3] or [H, W].
+            column: where the first of them lies, in blocks from the image's corner.
+            row: likewise.
+            block: side of a block in image pixels.
+        """
+        frame = self.rule.frame
+        steps = np.arange(frame + 1) / frame
+        x = np.clip((self.left + steps * self.width) / block - column, 0, blocks.shape[1])
+        y = np.clip((self.top + steps * self.height) / block - row, 0, blocks.shape[0])
+        x0, y0 = int(x[0]), int(y[0])
+        part = blocks[y0 : math.ceil(y[-1]), x0 : math.ceil(x[-1])]
+        if not part.size:
+            return np.zeros((frame, frame, *blocks.shape[2:]), np.float32)
+        sums = cv2.integral(part, sdepth=cv2.CV_64F if part.size > _INT32_SUMS else cv2.CV_32S)
+        edges = between(between(sums, y - y0, axis=0), x - x0, axis=1)
+        area = self.width * self.height / (frame * block) ** 2
+        means: NDArray[np.float32] = (np.diff(np.diff(edges, axis=0), axis=1) / area).astype(
+            np.float32
+        )
+        return means
 
     def _sample(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What a bilinear resize of the window gives, from the pixels alone that it looks at.
@@ -224,8 +239,8 @@ class Crop:
         would take longer than anything else here.
         """
         height, width = image.shape[:2]
-        rows = _Taps.along(self.height, self.rule.frame, origin=self.top, limit=height)
-        columns = _Taps.along(self.width, self.rule.frame, origin=self.left, limit=width)
+        rows = Taps.along(self.height, self.rule.frame, origin=self.top, limit=height)
+        columns = Taps.along(self.width, self.rule.frame, origin=self.left, limit=width)
         channels = (1,) * (image.ndim - 2)
         out = np.zeros((self.rule.frame, self.rule.frame, *image.shape[2:]), np.float32)
         for row, row_weight in rows:
@@ -282,7 +297,7 @@ class Crop:
         step = max(1, STRIP_PIXELS // max(self.width, self.rule.frame))
         for start in range(y0, y1, step):
             end = min(start + step, y1)
-            rows = _cubic_rows(probability, self.height, start - self.top, end - self.top)
+            rows = cubic_rows(probability, self.height, start - self.top, end - self.top)
             # The height stays, so that this resizes along x alone.
             full = cv2.resize(rows, (self.width, end - start), interpolation=cv2.INTER_CUBIC)
             values = full.astype(np.float32, copy=False)[:, x0 - self.left : x1 - self.left]
@@ -294,57 +309,6 @@ class Crop:
         for values, (x0, y0, x1, y1) in self.paste_strips(probability, image_size):
             canvas[y0:y1, x0:x1] = values
         return canvas
-
-
-class _Taps(NamedTuple):
-    """One of the two pixels that a bilinear sample lies between, for every network pixel."""
-
-    place: NDArray[np.intp]  # in the image, clamped to it
-    weight: NDArray[np.float32]  # 0 outside the image
-
-    @classmethod
-    def along(cls, length: int, frame: int, *, origin: int, limit: int) -> tuple[_Taps, _Taps]:
-        """Both pixels along one axis.
-
-        Args:
-            length: the window's size; its own edge pixels are repeated beyond its edge.
-            frame: the network frame's size.
-            origin: the window's first pixel in the image.
-            limit: the image's size.
-        """
-        position = ((np.arange(frame) + 0.5) * (length / frame) - 0.5).astype(np.float32)
-        low = np.floor(position)
-        share = position - low
-        taps = []
-        for index, weight in ((low, 1 - share), (low + 1, share)):
-            place = np.clip(index.astype(np.intp), 0, length - 1) + origin
-            inside = (place >= 0) & (place < limit)
-            taps.append(cls(np.clip(place, 0, limit - 1), weight * inside))
-        return taps[0], taps[1]
-
-
-def _cubic_rows(
-    source: NDArray[np.float32], height: int, start: int, end: int
-) -> NDArray[np.float32]:
-    """Rows ``start`` to ``end`` of ``source`` resized to ``height`` rows by bicubic interpolation.
-
-    The kernel is OpenCV's (a = -0.75), so that both directions of a resize are alike.
-    """
-    position = (np.arange(start, end) + 0.5) * (len(source) / height) - 0.5
-    low = np.floor(position)
-    out = np.zeros((end - start, source.shape[1]), np.float32)
-    for tap in range(-1, 3):
-        index = np.clip(low + tap, 0, len(source) - 1).astype(np.intp)
-        weight = _cubic(np.abs(position - low - tap)).astype(np.float32)
-        out += source[index] * weight[:, None]
-    return out
-
-
-def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    a, d = -0.75, distance
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
 def _resized_extent(start: int, end: int, scale: float) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ from caching import ByteCache
 from dataloaders.geometry import BoxXYXY, Crop, CropRule
 from dataloaders.images import decode
 from errors import NotAnImage, TooManyPixels
+from model_handler import ModelHandler
 from photos import Photos, Pixels
+from settings import Settings
 from tests.builders import READABLE, saved
 
 MEAN = CropRule(frame=32, margin_px=4, antialias=True)
 SAMPLED = CropRule(frame=32, margin_px=4)
-LIMIT = 1_000_000
+LIMIT = 10_000_000
+ROOT = Path(__file__).parent.parent
 
 
 def smooth(height: int, width: int) -> NDArray[np.uint8]:
@@ -118,7 +122,7 @@ def test_what_is_no_image_is_refused_when_opened_or_when_its_pixels_are_needed()
     with pytest.raises(NotAnImage):
         store().open(b"GIF89a", "k")
     with pytest.raises(TooManyPixels):
-        store().open(saved(Image.new("L", (1001, 1000)), "PNG"), "k")
+        store().open(saved(Image.new("L", (10_001, 1000)), "PNG"), "k")
     data = bytearray(saved(Image.new("L", (64, 64)), "BMP"))
     with pytest.raises(NotAnImage):
         store().open(bytes(data[:900]), "k").pixels()
@@ -131,3 +135,22 @@ def test_time_spent_on_the_file_is_told() -> None:
     photo.pixels()
     assert 0 < opened < photo.decode_ms
     assert photos.open(io.BytesIO(photo.data).getvalue(), "k").decode_ms == 0
+
+
+@pytest.mark.parametrize(("side", "block"), [(1500, 2), (2600, 4)])
+def test_masks_from_reduced_pixels_are_those_from_all_pixels(side: int, block: int) -> None:
+    """With the bundled weights, on a photograph; the rounding to 8 bits alone changes as much."""
+    with Image.open(ROOT / "examples" / "astronaut.jpg") as picture:
+        large = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    handler = ModelHandler(Settings(threads=1, device="cpu"))
+    photo = handler.open(saved(large, "JPEG", quality=90), "k")
+    scale = side / 512
+    box = (5 * scale, 4 * scale, 370 * scale, 512 * scale)
+    assert Crop.around(box, handler.predictor.rule).reduction == block
+    found = [
+        handler.predict(
+            image, boxes=[box], pos_points=[(190 * scale, 320 * scale)], neg_points=[]
+        ).mask.astype(bool)
+        for image in (photo, np.asarray(photo.pixels()))
+    ]
+    assert (found[0] & found[1]).sum() / (found[0] | found[1]).sum() > 0.99
