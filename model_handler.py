@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from caching import ByteCache
+from cores import available_cores
 from dataloaders.geometry import BoxXYXY, PointXY, SizeHW, clamp_box, clamp_point
 from errors import SettingsError, UnusableRequest
 from networks.checkpoints import load
-from networks.cores import available_cores
 from networks.engines import TorchEngine
 from photos import Photo, Photos, Pixels
 from prediction import Canvas, Prediction

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
 
-from errors import SettingsError, WeightsError
+from cores import available_cores
 
 __all__ = ["serve"]
 
@@ -21,30 +20,35 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = 8080,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes; each answers one request at a time.")
+    ] = 1,
 ) -> None:
     """Answer requests over HTTP, as Nuclio would, until Ctrl-C."""
     from serving.app import create_app
-    from serving.runtime import Runtime
+    from serving.pool import Pool
     from serving.server import Server, address, bind
+    from serving.worker import WorkerProcess
 
+    # Where the workers' settings come from.
     if model is not None:
-        os.environ["IOG_MODEL"] = model  # where init_context reads it
+        os.environ["IOG_MODEL"] = model
+    if workers > 1 and not os.environ.get("IOG_THREADS"):
+        os.environ["IOG_THREADS"] = str(max(1, available_cores() // workers))
     with bind(host, port) as listener:
         typer.echo("Loading the model ...", err=True)
-        import main
-
-        runtime = Runtime(main.init_context, main.handler, log=sys.stderr)
+        processes = [WorkerProcess(number) for number in range(workers)]
         url = address(listener)
         try:
-            runtime.start()
+            if not all(future.result() for future in [each.start() for each in processes]):
+                raise typer.Exit(1)  # the log says why
             server = Server(
-                create_app(runtime),
+                create_app(Pool(processes)),
                 listener,
                 on_ready=lambda: print(f"Ready: {url} (Ctrl-C stops it)", flush=True),
             )
             server.run_until_stopped()
-        except (SettingsError, WeightsError):
-            raise typer.Exit(1) from None  # init_context has logged the sentence
         finally:
-            runtime.close()
+            for process in processes:
+                process.close()
     typer.echo("Stopped.", err=True)

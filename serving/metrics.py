@@ -31,6 +31,12 @@ class Metrics:
             "Requests being received or answered.",
             registry=self._registry,
         )
+        self.workers = Gauge(
+            "iog_workers", "Worker processes that can take a request.", registry=self._registry
+        )
+        self.restarts = Gauge(
+            "iog_worker_restarts", "Worker processes replaced so far.", registry=self._registry
+        )
         self._requests = Counter(
             "iog_requests", "Requests answered, by status.", ["status"], registry=self._registry
         )

@@ -1,4 +1,4 @@
-"""One Nuclio worker inside this process.
+"""What a Nuclio worker does with a call, in this process and this thread.
 
 It keeps the rules of Nuclio's Python wrapper, so that what works here works there: a body is
 decoded only when the content type is exactly ``application/json``, malformed JSON stays bytes,
@@ -9,12 +9,12 @@ status 500 with its traceback. The types and most of the rules are nuclio-sdk's 
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -23,7 +23,7 @@ from nuclio_sdk.json_encoder import Encoder
 
 from serving.logs import TerminalFormatter
 
-__all__ = ["Call", "Reply", "Runtime"]
+__all__ = ["Call", "Reply", "Runtime", "refusal"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,26 @@ class Call:
     path: str = "/"
     query: Mapping[str, str] = field(default_factory=dict)
 
+    def header(self) -> dict[str, object]:
+        """Everything but the body as JSON values; `of` is the way back."""
+        headers = [
+            [name.decode("latin-1"), value.decode("latin-1")] for name, value in self.headers
+        ]
+        return {
+            "headers": headers,
+            "method": self.method,
+            "path": self.path,
+            "query": dict(self.query),
+        }
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any], body: bytes) -> Call:
+        """The call of a `header` and its body."""
+        raw = (
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in header["headers"]
+        )
+        return cls(body, tuple(raw), header["method"], header["path"], header["query"])
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -47,16 +67,34 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
 
+    def header(self) -> dict[str, Any]:
+        """Everything but the body, as keyword arguments that are JSON values."""
+        return {
+            "status": self.status,
+            "content_type": self.content_type,
+            "headers": dict(self.headers),
+            "report": dict(self.report),
+        }
+
+
+def refusal(status: int, code: str, message: str, *, hint: str = "") -> Reply:
+    """An answer of the host itself, in the form of the handler's errors.
+
+    With status 503 it says that the same request may be sent again in a second.
+    """
+    error = {"code": code, "message": message, "field": None, "hint": hint}
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    return Reply(status, json.dumps({"error": error}).encode(), "application/json", headers)
+
 
 class Runtime:
-    """Runs ``init_context`` and ``handler`` in one thread of its own, one call at a time.
-
-    It is always the same thread, so that a compute library keeps one pool of threads for it.
+    """Runs ``init_context`` and ``handler``, one call at a time.
 
     Args:
         init_context: called once with the context.
         handler: called with the context and an event.
         log: where the function's log lines go.
+        number: the worker's, which the context holds.
     """
 
     def __init__(
@@ -65,6 +103,7 @@ class Runtime:
         handler: Callable[[nuclio_sdk.Context, nuclio_sdk.Event], object],
         *,
         log: TextIO,
+        number: int = 0,
     ) -> None:
         logger = nuclio_sdk.Logger(logging.INFO)
         logger.set_handler("default", log, TerminalFormatter())
@@ -73,24 +112,16 @@ class Runtime:
         self._context = nuclio_sdk.Context(
             logger=logger,
             platform=nuclio_sdk.Platform("local"),
-            worker_id="0",
+            worker_id=str(number),
             trigger=nuclio_sdk.TriggerInfo("http", "local"),
         )
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker")
 
     def start(self) -> None:
-        """Run ``init_context`` and wait for it; whatever it raises is raised here."""
-        self._thread.submit(self._init_context, self._context).result()
+        """Run ``init_context``; whatever it raises is raised here."""
+        self._init_context(self._context)
 
-    def submit(self, call: Call) -> Future[Reply]:
-        """Queue a call; the result is always a reply."""
-        return self._thread.submit(self._answer, call)
-
-    def close(self) -> None:
-        """Wait for the call in progress and end the thread."""
-        self._thread.shutdown(cancel_futures=True)
-
-    def _answer(self, call: Call) -> Reply:
+    def answer(self, call: Call) -> Reply:
+        """Answer a call; whatever the handler raises becomes a reply too."""
         self._context.user_data.report = {}
         try:
             output = self._handler(self._context, _event(call))

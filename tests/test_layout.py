@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
     "caching": set(),
+    "cores": set(),
     "payload": set(),
     "dataloaders": set(),
     "contract": {"payload", "dataloaders.masks", "dataloaders.masktext"},
@@ -35,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "prediction": {"dataloaders", "predictor"},
     "model_handler": {
         "caching",
+        "cores",
         "dataloaders",
         "networks",
         "photos",

@@ -3,14 +3,17 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
 import nuclio_sdk
 import pytest
 
-from serving.app import BODY_LIMIT, WORKER_WAIT, create_app
-from serving.runtime import Runtime
+from serving.app import create_app
+from serving.bodies import BODY_LIMIT, Bodies
+from serving.pool import WORKER_WAIT, Pool
+from serving.runtime import Call, Reply, Runtime
 from serving.server import Server, address, bind
 
 Handler = Callable[[nuclio_sdk.Context, nuclio_sdk.Event], object]
@@ -25,6 +28,26 @@ class Running:
     log: io.StringIO
 
 
+class ThreadWorker:
+    """A worker in a thread of this process, for handlers that a test wants to look into."""
+
+    alive = True
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._thread = ThreadPoolExecutor(1)
+        self._thread.submit(runtime.start).result()
+
+    def submit(self, call: Call) -> Future[Reply]:
+        return self._thread.submit(self._runtime.answer, call)
+
+    def restart(self) -> Future[None]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Running]]:
     """Start servers on free ports of this machine; they stop when the test ends."""
@@ -36,14 +59,20 @@ def serve() -> Iterator[Callable[..., Running]]:
         init_context: Callable[[nuclio_sdk.Context], None] = lambda _: None,
         body_limit: int = BODY_LIMIT,
         worker_wait: float = WORKER_WAIT,
+        queue: int | None = None,
+        body_seconds: float = 30,
+        workers: int = 1,
     ) -> Running:
         log = io.StringIO()
-        runtime = Runtime(init_context, handler, log=log)
-        runtime.start()
+        threads = [
+            ThreadWorker(Runtime(init_context, handler, log=log, number=number))
+            for number in range(workers)
+        ]
         listener = bind("127.0.0.1", 0)
         url = address(listener)
         ready = threading.Event()
-        app = create_app(runtime, body_limit=body_limit, worker_wait=worker_wait)
+        pool = Pool(threads, wait=worker_wait, queue=queue)
+        app = create_app(pool, Bodies(limit=body_limit, seconds=body_seconds))
         server = Server(app, listener, on_ready=ready.set)
         thread = threading.Thread(target=server.run_until_stopped)
         thread.start()
@@ -54,7 +83,8 @@ def serve() -> Iterator[Callable[..., Running]]:
             client.close()
             server.should_exit = True
             thread.join(30)
-            runtime.close()
+            for worker in threads:
+                worker.close()
             assert not thread.is_alive()
 
         cleanups.append(stop)

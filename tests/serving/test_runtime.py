@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from typing import Any
 
 import nuclio_sdk
@@ -25,11 +24,7 @@ def run(
             raise output
         return output
 
-    runtime = Runtime(lambda _: None, handler, log=log or io.StringIO())
-    try:
-        reply = runtime.submit(call or Call(b"")).result(30)
-    finally:
-        runtime.close()
+    reply = Runtime(lambda _: None, handler, log=log or io.StringIO()).answer(call or Call(b""))
     return reply, seen[0] if seen else None
 
 
@@ -127,37 +122,37 @@ def test_header_bytes_that_are_not_utf8_are_a_500_and_the_worker_lives_on() -> N
 
     runtime = Runtime(lambda _: None, handler, log=io.StringIO())
 
-    bad = runtime.submit(Call(b"", ((b"x-name", b"\xff"),))).result(30)
-    good = runtime.submit(Call(b"")).result(30)
-    runtime.close()
+    bad = runtime.answer(Call(b"", ((b"x-name", b"\xff"),)))
+    good = runtime.answer(Call(b""))
 
     assert bad.status == 500
     assert good.status == 200
     assert len(calls) == 1
 
 
-def test_everything_runs_in_one_thread_and_the_context_stays() -> None:
-    threads: list[threading.Thread] = []
-
+def test_the_context_stays_from_call_to_call() -> None:
     def init_context(context: nuclio_sdk.Context) -> None:
-        threads.append(threading.current_thread())
         context.user_data.count = 0
 
     def handler(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
-        threads.append(threading.current_thread())
         context.user_data.count += 1
         context.user_data.report = {"count": context.user_data.count}
         return context.Response(body=str(context.user_data.count))
 
     runtime = Runtime(init_context, handler, log=io.StringIO())
     runtime.start()
-    replies = [future.result(30) for future in [runtime.submit(Call(b"")) for _ in range(5)]]
-    runtime.close()
+    replies = [runtime.answer(Call(b"")) for _ in range(5)]
 
     assert [reply.body for reply in replies] == [b"1", b"2", b"3", b"4", b"5"]
     assert [reply.report["count"] for reply in replies] == [1, 2, 3, 4, 5]
-    assert len(set(threads)) == 1
-    assert threads[0] is not threading.current_thread()
+
+
+def test_a_call_and_a_reply_survive_as_json() -> None:
+    call = Call(b"abc", ((b"x-one", b"\xff1"),), method="PUT", path="/p", query={"q": "2"})
+    reply = Reply(418, b"abc", "text/plain", {"X-Seen": "yes"}, {"total_ms": 1.5})
+
+    assert Call.of(json.loads(json.dumps(call.header())), call.body) == call
+    assert Reply(body=reply.body, **json.loads(json.dumps(reply.header()))) == reply
 
 
 def test_what_init_context_raises_reaches_the_host() -> None:
@@ -167,7 +162,6 @@ def test_what_init_context_raises_reaches_the_host() -> None:
     runtime = Runtime(init_context, lambda *_: "", log=io.StringIO())
     with pytest.raises(ValueError, match="no weights"):
         runtime.start()
-    runtime.close()
 
 
 def test_the_log_carries_the_fields() -> None:
@@ -178,7 +172,6 @@ def test_the_log_carries_the_fields() -> None:
         return json.dumps({})
 
     runtime = Runtime(lambda _: None, handler, log=log)
-    runtime.submit(Call(b"")).result(30)
-    runtime.close()
+    runtime.answer(Call(b""))
 
     assert "info Request status=200\n" in log.getvalue()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from networks.cores import available_cores
+from cores import available_cores
 
 
 @pytest.fixture

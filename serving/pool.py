@@ -1,0 +1,79 @@
+"""Who answers next: free workers, those who wait for one, and those who are sent away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from serving.runtime import Call, Reply, refusal
+from serving.worker import Worker
+
+__all__ = ["QUEUE_PER_WORKER", "WORKER_WAIT", "Pool"]
+
+WORKER_WAIT: Final = 10.0
+"""Seconds a call waits for a worker, like ``workerAvailabilityTimeoutMilliseconds``."""
+QUEUE_PER_WORKER: Final = 16
+"""Calls that may wait for each worker. One more would most likely wait in vain: it is refused at
+once, while whoever sent it still remembers what it was about."""
+
+_BUSY = refusal(503, "busy", "Other requests are being answered.", hint="Send it again.")
+
+
+class Pool:
+    """Gives each call to a worker that is free; replaces workers that died.
+
+    Args:
+        workers: started already.
+        wait: seconds a call waits for its turn; after that, status 503.
+        queue: calls that may wait at a time; one more gets status 503 at once.
+    """
+
+    def __init__(
+        self, workers: Sequence[Worker], *, wait: float = WORKER_WAIT, queue: int | None = None
+    ) -> None:
+        self._workers = workers
+        self._wait = wait
+        self._queue = QUEUE_PER_WORKER * len(workers) if queue is None else queue
+        self._waiting = 0
+        self._free: asyncio.Queue[Worker] = asyncio.Queue()
+        for worker in workers:
+            self._free.put_nowait(worker)
+        self._mending: set[asyncio.Task[None]] = set()
+        self.restarts = 0
+        """Workers replaced so far."""
+
+    @property
+    def alive(self) -> int:
+        """Workers that can take calls."""
+        return sum(worker.alive for worker in self._workers)
+
+    async def answer(self, call: Call) -> Reply:
+        """The reply of the next free worker, or a refusal."""
+        if self._free.empty() and self._waiting >= self._queue:
+            return _BUSY
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._wait):
+                worker = await self._free.get()
+        except TimeoutError:
+            return _BUSY
+        finally:
+            self._waiting -= 1
+        try:
+            return await asyncio.wrap_future(worker.submit(call))
+        finally:
+            self._release(worker)
+
+    def _release(self, worker: Worker) -> None:
+        if worker.alive:
+            self._free.put_nowait(worker)
+            return
+        self.restarts += 1
+        task = asyncio.create_task(self._mend(worker))
+        self._mending.add(task)  # the loop itself keeps no hold of tasks
+        task.add_done_callback(self._mending.discard)
+
+    async def _mend(self, worker: Worker) -> None:
+        await asyncio.wrap_future(worker.restart())
+        self._free.put_nowait(worker)
