@@ -16,6 +16,9 @@ __all__ = ["BODY_LIMIT", "Bodies"]
 BODY_LIMIT: Final = 64 * 2**20
 """Bytes a body may have: the same as ``maxRequestBodySize`` in function.yaml."""
 _BODY_SECONDS: Final = 60.0
+# A request holds a few numbers and one long text. A body of nothing but short lists grows to
+# twenty times its size when it is decoded.
+_MOST_COMMAS: Final = 200_000
 # So many of the largest bodies may be held at a time, being received or waiting for a worker.
 _LARGEST_AT_ONCE: Final = 8
 # A client that is still sending would miss an answer that comes with a closed connection, so a
@@ -60,12 +63,13 @@ class Bodies:
         return chunks[0]
 
     async def _collect(self, request: Request, chunks: list[bytes]) -> Reply | None:
-        size = 0
+        size = commas = 0
         refused: Reply | None = None
         async for chunk in request.stream():
             size += len(chunk)
+            commas += chunk.count(b",")
             if refused is None:
-                refused = self._objection(size, len(chunk))
+                refused = self._objection(size, len(chunk), commas)
                 if refused is not None:
                     self._held -= sum(map(len, chunks))
                     chunks.clear()
@@ -76,13 +80,20 @@ class Bodies:
                 break
         return refused
 
-    def _objection(self, size: int, more: int) -> Reply | None:
+    def _objection(self, size: int, more: int, commas: int) -> Reply | None:
         if size > self._limit:
             return refusal(
                 400,
                 "body_too_large",
                 f"The body has more than {self._limit} bytes.",
                 hint="Send a smaller image file; base64 makes it a third larger.",
+            )
+        if commas > _MOST_COMMAS:
+            return refusal(
+                400,
+                "too_many_values",
+                f"The body holds more than {_MOST_COMMAS} values.",
+                hint="Send the image as one base64 string, not as numbers.",
             )
         if self._held + more > _LARGEST_AT_ONCE * self._limit:
             return refusal(503, "busy", "Other requests are being received.", hint="Send it again.")

@@ -166,3 +166,77 @@ def test_concurrent_requests_are_each_answered_with_their_own(serve: Serve) -> N
         answers = list(pool.map(lambda n: client.post("/", content=str(n)).text, range(40)))
 
     assert answers == [str(n) for n in range(40)]
+
+
+def test_a_queue_that_is_full_refuses_at_once_and_says_when_to_come_back(serve: Serve) -> None:
+    blocked, release = threading.Event(), threading.Event()
+
+    def slow(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
+        blocked.set()
+        assert release.wait(30)
+        return "done"
+
+    client = serve(slow, worker_wait=30, queue=0).client
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/", content=b"")
+        assert blocked.wait(30)
+        refused = client.post("/", content=b"")  # would wait for 30 seconds
+        release.set()
+        assert first.result(30).status_code == 200
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "busy"
+    assert refused.headers["retry-after"] == "1"
+
+
+def test_two_workers_answer_at_once(serve: Serve) -> None:
+    together = threading.Barrier(2, timeout=30)
+
+    def meet(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
+        together.wait()
+        return str(context.worker_id)
+
+    client = serve(meet, workers=2).client
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.map(lambda _: client.post("/", content=b"").text, range(2))
+
+    assert set(answers) == {"0", "1"}
+
+
+def test_a_body_that_does_not_arrive_is_given_up(serve: Serve) -> None:
+    running = serve(echo, body_seconds=0.1)
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+    assert running.client.post("/", content=b"").status_code == 201
+
+
+def test_bodies_share_a_bound_and_give_their_room_back(serve: Serve) -> None:
+    running = serve(echo, body_limit=1000)
+    host, port = running.url.removeprefix("http://").split(":")
+    waiting = [socket.create_connection((host, int(port)), timeout=30) for _ in range(8)]
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    for connection in waiting:
+        connection.sendall(head + b"x" * 990)
+    while "in_flight 8.0" not in running.client.get("/metrics").text:
+        pass
+    refused = running.client.post("/", content=b"x" * 500)
+    small = running.client.post("/", content=b"x" * 50)
+    for connection in waiting:
+        connection.sendall(b"x" * 10)
+        assert connection.recv(100).startswith(b"HTTP/1.1 201")
+        connection.close()
+
+    assert refused.status_code == 503
+    assert small.status_code == 201
+    assert running.client.post("/", content=b"x" * 1000).status_code == 201
+
+
+def test_a_body_of_very_many_values_is_refused_undecoded(serve: Serve) -> None:
+    client = serve(echo).client
+
+    answer = client.post("/", content=b"[" + b"0," * 200_001 + b"0]")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "too_many_values"
