@@ -6,6 +6,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 HOST := 127.0.0.1
 PORT ?= 8080
 MODEL ?=
+QUICK ?=
+COMMA := ,
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +17,7 @@ SERVING := $(VENV)/.serving
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format clean
+.PHONY: help setup run test check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,6 +34,14 @@ check: $(DEVELOPMENT) ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+
+# Nothing else should run meanwhile. QUICK=1 is for a look, and leaves no figure to quote.
+BENCH := --model iog-lite --model iog-pascal-sbd-refinement $(if $(QUICK),--quick,--model iog-pascal-sbd) \
+  --image-size 1920x1080$(if $(QUICK),,$(COMMA)4000x3000) \
+  --engine openvino --engine torch --precision fp32 --precision bf16 --sweeps --throughput
+
+bench: $(DEVELOPMENT) ## measure clicks beside "stock" into benchmarks/results (QUICK=1: into build/)
+	$(BIN)/iog bench $(BENCH) --report $(if $(QUICK),build/bench,benchmarks/results)
 
 format: $(DEVELOPMENT) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

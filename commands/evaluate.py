@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from commands.showing import show
 from settings import Settings
 
 if TYPE_CHECKING:
     from dataloaders.samples import Dataset
     from evaluation.contenders import Contender
     from evaluation.protocol import Scorer
-    from evaluation.tables import Result, Table
+    from evaluation.tables import Result
 
 __all__ = ["evaluate"]
 
@@ -216,7 +217,7 @@ class _Run:
 
         for table in (iou_table(self._results), figure_table(self._results)):
             if table.rows:
-                _show(table)
+                show(table)
         if self._out is None:
             return
         try:
@@ -258,21 +259,3 @@ def _progress() -> Any:  # noqa: ANN401 - rich is imported late
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, Rate(), TimeRemainingColumn(), console=Console(stderr=True))
-
-
-def _show(table: Table) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table as RichTable
-
-    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, head in enumerate(table.head):
-        shown.add_column(head, no_wrap=True, justify="right" if number else "left")
-    for row in table.rows:
-        shown.add_row(*row)
-    console = Console(highlight=False)
-    # Figures cut off at the terminal's edge are worth less than lines that run over it.
-    natural = Measurement.get(console, console.options.update(width=1000), shown).maximum
-    console.width = max(console.width, natural)
-    console.print(shown)

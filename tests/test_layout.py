@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("commands", "dataloaders", "evaluation", "networks", "serving", "training")
+PACKAGES = (
+    "benchmarks",
+    "commands",
+    "dataloaders",
+    "evaluation",
+    "networks",
+    "serving",
+    "training",
+)
 MODULES = sorted(
     path
     for pattern in ("*.py", *(f"{package}/**/*.py" for package in PACKAGES))
@@ -49,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
 }
 # Libraries that belong to few rooms.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"networks", "training", "evaluation", "model_handler"},
+    "torch": {"benchmarks", "networks", "training", "evaluation", "model_handler"},
     "torchvision": {"evaluation"},
     "pydantic": {"contract"},
     "orjson": {"contract"},
@@ -60,7 +68,7 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli", "commands"},
     "rich": {"cli", "commands"},
     "gdown": {"networks"},
-    "matplotlib": {"evaluation"},
+    "matplotlib": {"benchmarks", "evaluation", "training"},
 }
 
 
