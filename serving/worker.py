@@ -100,7 +100,9 @@ class WorkerProcess:
         return self._thread.submit(self._restart)
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing; once more does nothing."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         stop = self._thread.submit(self._stop)
         try:
