@@ -16,7 +16,11 @@ from dataloaders.compositing import occlude, transplant, turn_and_scale
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
 from dataloaders.samples import Dataset, Sample
+from errors import DatasetError, SettingsError
 from training.config import TrainingConfig
+
+MAX_DRAWS = 1000
+"""Objects to try before it is clear that a data set has none to train on."""
 
 
 class Example(NamedTuple):
@@ -37,25 +41,40 @@ class TrainingSamples(data.Dataset[Example]):
     def __init__(self, objects: Dataset, config: TrainingConfig) -> None:
         self._objects = objects
         self._config = config
+        self._orders: dict[int, NDArray[np.int64]] = {}
         weights = np.array(
             [config.set_weights.get(objects.subset(i), 1.0) for i in range(len(objects))]
         )
+        if not weights.any():
+            raise SettingsError("set_weights leave no object to train on")
         self._cumulative = np.cumsum(weights / weights.sum())
 
     def __len__(self) -> int:
-        return self._config.steps * self._config.batch
+        return self._config.steps * self._config.batch * self._config.accumulate
 
     def __getitem__(self, number: int) -> Example:
         rng = np.random.default_rng((self._config.seed, number))
-        rule = self._config.frame_at(number // self._config.batch)
-        while True:
+        rule = self._config.frame_at(number // (self._config.batch * self._config.accumulate))
+        sample = self._draw(rng) if self._config.set_weights else self._in_turn(number)
+        for _ in range(MAX_DRAWS):
+            if sample.mask.sum() >= self._config.min_area:
+                sample = self._composite(sample, rng)
+                example = make_example(sample, rule, self._config, rng)
+                if example is not None:
+                    return example
             sample = self._draw(rng)
-            if sample.mask.sum() < self._config.min_area:
-                continue
-            sample = self._composite(sample, rng)
-            example = make_example(sample, rule, self._config, rng)
-            if example is not None:
-                return example
+        raise DatasetError(
+            f"None of {MAX_DRAWS} objects can be trained on: they have fewer than min_area = "
+            f"{self._config.min_area} pixels, or vanish at {rule.frame} pixels"
+        )
+
+    def _in_turn(self, number: int) -> Sample:
+        """Every object once in each pass over the data, each pass in an order of its own."""
+        passes, place = divmod(number, len(self._objects))
+        if passes not in self._orders:
+            rng = np.random.default_rng((self._config.seed, len(self._objects), passes))
+            self._orders = {passes: rng.permutation(len(self._objects))}
+        return self._objects[int(self._orders[passes][place])]
 
     def _draw(self, rng: np.random.Generator) -> Sample:
         index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
@@ -80,7 +99,9 @@ def make_example(
     """Crop, prompt and augment one object; ``None`` when it vanishes at network size."""
     crop = Crop.around(jitter_box(sample.tight_box(), rng, share=config.box_jitter), rule)
     inside = crop.extract(np.ones(sample.mask.shape, np.uint8))  # what lies outside stays zero
-    photo = photometric(crop.extract(sample.image), rng) * inside[..., None]
+    photo = crop.extract(sample.image)
+    if config.photometric:
+        photo = photometric(photo, rng) * inside[..., None]
     label = crop.extract(sample.mask.astype(np.uint8)) > 0.5
     void = crop.extract(sample.void.astype(np.uint8)) > 0.5
     corners = crop.outside_points()
@@ -107,6 +128,6 @@ def _first_click(
     if draw < config.centre_share:
         rows, columns = np.nonzero(label)
         return int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2
-    if draw < 0.5:
+    if draw < config.centre_share + config.interior_share:
         return most_interior_point(label)
     return inside_point(label, rng)

@@ -1,4 +1,4 @@
-"""Initial weights: MobileNetV1 trained on ImageNet, from an ``.npz`` of its Keras arrays."""
+"""Initial weights: a backbone's from ImageNet, or a whole network's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,67 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from networks.backbones import GUIDED_CHANNELS, MobileNetV1, SeparableConv
+from errors import WeightsError
+from networks.backbones import GUIDED_CHANNELS, MobileNetV1, ResNet101, SeparableConv
+from networks.checkpoints import Weights, open_weights
+from networks.weightfiles import read
+from training.resnet_weights import is_resnet, load_resnet
+
+
+def open_initial(spec: str, *, weights_dir: Path) -> Weights | Path:
+    """What ``--initial`` names: weights of a whole network, or a file for a backbone.
+
+    Args:
+        spec: a model's name, or the path of a checkpoint, of torchvision's ResNet-101 or of
+            MobileNetV1's arrays (``.npz``).
+        weights_dir: the folder that names are looked up in.
+
+    Raises:
+        WeightsError: there is no such file, or it is unusable.
+    """
+    path = Path(spec).expanduser()
+    if path.suffix == ".npz":
+        if not path.is_file():
+            raise WeightsError(f"The weights file {spec} does not exist.")
+        return path
+    if path.is_file():
+        content, _ = read(path)
+        if isinstance(content, dict) and is_resnet(content):
+            return path
+    return open_weights(spec, weights_dir=weights_dir)
+
+
+def load_initial(network: nn.Module, initial: Weights | Path) -> None:
+    """Give ``network`` its initial weights.
+
+    Args:
+        network: a network of ``networks.ARCHITECTURES``.
+        initial: what ``open_initial`` returned.
+
+    Raises:
+        WeightsError: they are another network's or another backbone's.
+    """
+    if isinstance(initial, Weights):
+        wanted, given = network.state_dict(), initial.state
+        if wanted.keys() != given.keys() or any(wanted[k].shape != given[k].shape for k in given):
+            raise WeightsError(
+                f"{initial.path} holds {initial.row.architecture}, and another network is to be "
+                "trained: choose its architecture in the settings, or other initial weights."
+            )
+        network.load_state_dict(dict(given))
+        return
+    backbone = network.backbone
+    if initial.suffix == ".npz" and isinstance(backbone, MobileNetV1):
+        load_mobilenet(backbone, initial)
+    elif initial.suffix != ".npz" and isinstance(backbone, ResNet101):
+        content, _ = read(initial)
+        assert isinstance(content, dict)  # open_initial saw it
+        load_resnet(backbone, content)
+    else:
+        raise WeightsError(
+            f"{initial} holds ImageNet weights of another backbone than the "
+            f"{type(backbone).__name__} to be trained."
+        )
 
 
 def load_mobilenet(backbone: MobileNetV1, path: Path) -> None:
@@ -17,7 +77,17 @@ def load_mobilenet(backbone: MobileNetV1, path: Path) -> None:
     Args:
         backbone: every convolution and BatchNorm of it is set.
         path: arrays named as in Keras with ``|`` for ``/``; kernels HWIO, depthwise HWC1.
+
+    Raises:
+        WeightsError: the file is no such file.
     """
+    try:
+        _copy_mobilenet(backbone, path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"{path} does not hold MobileNetV1's arrays: {error}") from error
+
+
+def _copy_mobilenet(backbone: MobileNetV1, path: Path) -> None:
     with np.load(path) as arrays:
         kernel = torch.from_numpy(arrays["conv1|kernel"]).permute(3, 2, 0, 1)
         with torch.no_grad():

@@ -1,204 +1,233 @@
 """The training loop, to be read from top to bottom.
 
-Plain torch on whatever cores there are. Every step's examples, clicks and learning rate follow
-from the settings and the step's number, so a run that was killed goes on from its last checkpoint
-as if nothing had happened.
+Every step's examples, clicks and learning rate follow from the settings and the step's number, so
+a run that was killed goes on from its last checkpoint as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from dataloaders.instance_masks import InstanceMasks
-from networks import RefinementNetwork, build_network
-from networks.backbones import MobileNetV1
-from networks.blocks import resize
-from networks.checkpoints import read_checkpoint, save
-from networks.losses import focal_bce, soft_iou_loss
+from dataloaders.samples import Dataset
+from errors import SettingsError
+from networks import build_network
+from networks.checkpoints import Weights, read_checkpoint, save
 from training.commit import current_commit
-from training.config import ConfigError, TrainingConfig
-from training.corrections import corrected_clicks
+from training.config import TrainingConfig
 from training.dataset import Example, TrainingSamples
-from training.initial import load_mobilenet
+from training.distributed import Place, joined, wait_for_all
+from training.initial import load_initial
+from training.journal import Journal, Row
+from training.objectives import Objective
+from training.optimisers import make_average, make_optimiser, set_learning_rate
 from training.validation import validate
 
 CHECKPOINT = "last.pt"
-LOG = "log.csv"
-MAY_CHANGE = {"workers", "threads", "checkpoint_every", "validate_every"}
-"""Settings that a resumed run may change: the result does not depend on them."""
-Tensors = tuple[Tensor, ...] | list[Tensor]
+BEST = "best.pt"
+MAY_CHANGE = {"workers", "threads", "checkpoint_every", "validate_every", "validate_objects"}
+"""Settings that a resumed run may change: the weights do not depend on them."""
+Report = Callable[[int, Row | None], None]
+"""Told of every finished step, and of its row in the log where there is one."""
 
 
-def train(config: TrainingConfig, *, data: Path, initial: Path | None, out: Path) -> Path:
-    """Train, or go on training, a refinement-type network.
+def train(
+    config: TrainingConfig,
+    data: Dataset,
+    validation: Dataset | None,
+    *,
+    initial: Weights | Path | None,
+    out: Path,
+    device: str = "auto",
+    described: str = "",
+    report: Report | None = None,
+) -> Path:
+    """Train, or go on training, a network.
 
     Args:
         config: all settings.
-        data: photographs with instance masks, a folder or tar with ``train`` and ``val`` splits.
-        initial: ImageNet weights of the backbone (``.npz``), used when the run starts anew.
-        out: the run's folder: checkpoint and log; it decides whether the run starts or resumes.
+        data: the objects to learn from.
+        validation: the objects to be judged by; ``None`` leaves validation out.
+        initial: weights to start from, used when the run starts anew.
+        out: the run's folder: checkpoints and logs; it decides whether the run starts or resumes.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        described: the data in words, for the checkpoint.
+        report: told of every step.
 
     Returns:
-        The checkpoint's path.
+        The last checkpoint's path; the best one by validation lies beside it as ``best.pt``.
+
+    Raises:
+        SettingsError: settings that do not go together, or differ from those of the run to resume.
+        WeightsError: initial weights of another network.
+        DatasetError: there is nothing to train on.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with joined(device) as place:
+        return _train(
+            config.for_data(len(data)), data, validation, initial, out, place, described, report
+        )
+
+
+def _train(
+    config: TrainingConfig,
+    data: Dataset,
+    validation: Dataset | None,
+    initial: Weights | Path | None,
+    out: Path,
+    place: Place,
+    described: str,
+    report: Report | None,
+) -> Path:
+    _check(config, place)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
 
     network = build_network(config.architecture)
-    if not isinstance(network, RefinementNetwork):
-        raise ConfigError(f"{config.architecture} has no click branch to train with corrections")
-    if initial is not None and isinstance(network.backbone, MobileNetV1):
-        load_mobilenet(network.backbone, initial)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(
-        network,
-        multi_avg_fn=_moving_average(config.ema),
-        use_buffers=True,
-    )
-    optimiser = torch.optim.AdamW(_parameter_groups(network, config))
+    if initial is not None:
+        load_initial(network, initial)
+    network = network.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = make_average(network, config.ema)
+    optimiser = make_optimiser(network, config)
+    scaler = torch.amp.GradScaler(place.device.type, enabled=config.precision == "fp16")
+    start = _resume(out / CHECKPOINT, config, network, average, optimiser, scaler)
 
-    start = _resume(out / CHECKPOINT, config, network, average, optimiser)
-    commit = current_commit()
-    batches = _batches(config, data, start)
-    began, losses = time.perf_counter(), []
+    objective: nn.Module = Objective(network, config)
+    if place.world > 1:  # one parameter of the published design is never used
+        objective = DistributedDataParallel(objective, find_unused_parameters=True)
+    journal = Journal(out, step=start) if place.leads else None
+    batches = _batches(config, data, start, place)
+    about, began, losses = _about(described), time.perf_counter(), []
     for step in range(start, config.steps):
-        example = next(batches)
-        _set_learning_rate(optimiser, config, step)
-        network.train()
-        loss = batch_loss(network, example, config, step)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
-        optimiser.step()
+        set_learning_rate(optimiser, config, step)
+        _set_mode(network, config)
+        loss = 0.0
+        for turn in range(config.accumulate):
+            loss += _backward(objective, next(batches), scaler, config, step, turn, place)
+        if not (math.isfinite(loss) or scaler.is_enabled()):
+            raise SettingsError(f"the loss of step {step + 1} is {loss}: lower the learning rates")
+        losses.append(loss)
+        _update(network, optimiser, scaler, config)
         average.update_parameters(network)
-        losses.append(loss.item())
 
         done = step + 1
+        row: Row | None = None
         if done % config.checkpoint_every == 0 or done == config.steps:
-            rate = (done - start) * config.batch / (time.perf_counter() - began)
-            row = {"step": float(done), "loss": float(np.mean(losses)), "samples_per_s": rate}
+            rate = (done - start) / (time.perf_counter() - began) * config.batch * config.accumulate
+            lr = optimiser.param_groups[-1]["lr"]
+            row = {"step": done, "loss": float(np.mean(losses)), "lr": lr, "samples_per_s": rate}
             losses.clear()
-            if done % config.validate_every == 0 or done == config.steps:
-                row |= validate(average.module, config, InstanceMasks(data, split="val"))
-            metadata = {"data": data.name, "metrics": row, "commit": commit}
-            _save(
-                out / CHECKPOINT, network, average, optimiser, config, metadata=metadata, step=done
-            )
-            _log(out / LOG, row)
+            if journal is not None:
+                if validation is not None and _is_due(config, done):
+                    row |= validate(average.module, config, validation, device=place.device)
+                state = _training_state(done, network, average, optimiser, scaler)
+                _save(out, average, config, {**about, "metrics": row}, state, journal)
+            wait_for_all(place)
+        if report is not None and place.leads:
+            report(done, row)
+    if journal is not None:
+        journal.close()
     return out / CHECKPOINT
 
 
-def batch_loss(
-    network: RefinementNetwork, example: Example, config: TrainingConfig, step: int
-) -> Tensor:
-    """The loss of one batch: the first click, and for some batches corrections of its result.
+def _about(data: str) -> dict[str, Any]:
+    return {"data": data, "commit": current_commit()}
 
-    Args:
-        network: in training mode.
-        example: a batch: x [N, 5, S, S], label and valid [N, 1, S, S].
-        step: decides the network frame and the random clicks.
-    """
-    x = example.x.contiguous(memory_format=torch.channels_last)
-    label, valid = example.label, example.valid
-    size = (x.shape[-2], x.shape[-1])
-    clicks = x[:, 3:]
-    autocast = torch.autocast(
-        x.device.type, torch.bfloat16, enabled=config.precision == "bf16", cache_enabled=False
-    )
-    with autocast:
-        features = network.encode(x)
-    rng = np.random.default_rng((config.seed, step))
-    if rng.random() < config.click_share:
-        with torch.no_grad(), autocast:
-            logits = resize(network.decode_fine(features, clicks).float(), size)
-        clicks = corrected_clicks(
-            logits,
-            label,
-            valid,
-            clicks,
-            fwhm=config.frame_at(step).fwhm,
-            max_clicks=config.max_clicks,
-            rng=rng,
+
+def _check(config: TrainingConfig, place: Place) -> None:
+    """Refuse settings that torch would refuse later, and less clearly."""
+    share, rest = divmod(config.batch, place.world)
+    if rest:
+        raise SettingsError(f"batch = {config.batch} does not divide among {place.world} processes")
+    if share == 1 and not config.freeze_norms:
+        raise SettingsError(
+            "a batch of 1 has no variance that BatchNorm could use: choose 2 or more for each "
+            "process, or freeze_norms = true"
         )
-    with autocast:
-        *sides, fine = (logits.float() for logits in network.decode(features, clicks))
-    fine = resize(fine, size)
-    loss = focal_bce(fine, label, valid) + soft_iou_loss(fine, label, valid)
-    small = (sides[0].shape[-2], sides[0].shape[-1])
-    small_label = F.adaptive_avg_pool2d(label, small)
-    small_valid = (F.adaptive_avg_pool2d(valid, small) > 0.5).to(valid.dtype)
-    for side in sides:
-        side_loss = focal_bce(side, small_label, small_valid)
-        side_loss = side_loss + soft_iou_loss(side, small_label, small_valid)
-        loss = loss + config.side_weight * side_loss
-    return loss
+    if config.precision == "fp16" and place.device.type != "cuda":
+        raise SettingsError("precision fp16 needs a CUDA device; on the CPU choose bf16 or fp32")
 
 
-def _parameter_groups(network: RefinementNetwork, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Backbone and decoder apart, BatchNorm's parameters without weight decay."""
-    groups = []
-    for pretrained, rate in ((True, config.lr_backbone), (False, config.lr_decoder)):
-        named = [p for name, p in network.named_parameters() if _is_pretrained(name) == pretrained]
-        for decay, wanted in ((config.weight_decay, True), (0.0, False)):
-            parameters = [p for p in named if (p.ndim > 1) == wanted]
-            groups.append({"params": parameters, "peak": rate, "lr": rate, "weight_decay": decay})
-    return groups
+def _set_mode(network: nn.Module, config: TrainingConfig) -> None:
+    network.train()
+    if config.freeze_norms:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
 
-def _is_pretrained(name: str) -> bool:
-    """Whether ImageNet taught it; the first convolution has yet to learn the guidance maps."""
-    return name.startswith("backbone.") and not name.startswith(
-        ("backbone.conv1.", "backbone.bn1.")
-    )
+def _backward(
+    objective: nn.Module,
+    example: Example,
+    scaler: torch.amp.GradScaler,
+    config: TrainingConfig,
+    step: int,
+    turn: int,
+    place: Place,
+) -> float:
+    """Add one batch's gradients to the step's; the share of the loss that it is."""
+    last = turn == config.accumulate - 1
+    waits = isinstance(objective, DistributedDataParallel) and not last
+    with objective.no_sync() if waits else nullcontext():  # type: ignore[operator]
+        x, label, valid = (t.to(place.device, non_blocking=True) for t in example)
+        loss = objective(x, label, valid, step * config.accumulate + turn) / config.accumulate
+        scaler.scale(loss).backward()
+    return float(loss.detach())
 
 
-def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Exponential moving average that begins short, so that the first steps are soon forgotten."""
-
-    @torch.no_grad()
-    def update(average: Tensors, current: Tensors, count: Tensor | int) -> None:
-        weight = 1.0 - min(decay, (1.0 + int(count)) / (10.0 + int(count)))
-        for kept, new in zip(average, current, strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, weight)
-            else:  # BatchNorm's counters
-                kept.copy_(new)
-
-    return update
-
-
-def _set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
-    rise = min(1.0, (step + 1) / max(config.warm_up, 1))
-    fall = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
-    for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * rise * fall
+def _update(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    config: TrainingConfig,
+) -> None:
+    if config.gradient_clip:
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+    scaler.step(optimiser)
+    scaler.update()
+    optimiser.zero_grad(set_to_none=True)
 
 
-def _batches(config: TrainingConfig, data: Path, start: int) -> Iterator[Example]:
-    samples = TrainingSamples(InstanceMasks(data, split="train"), config)
+def _is_due(config: TrainingConfig, done: int) -> bool:
+    """Whether to validate now. Only checkpoints are validated, so the next one after it is due."""
+    if done == config.steps:
+        return True
+    if not config.validate_every:
+        return False
+    every, checkpoint = config.validate_every, config.checkpoint_every
+    return done // every > (done - checkpoint) // every
+
+
+def _batches(config: TrainingConfig, data: Dataset, start: int, place: Place) -> Iterator[Example]:
+    """This process's share of every batch from step ``start`` on."""
+    samples = TrainingSamples(data, config)
+    share = config.batch // place.world
+    first = start * config.accumulate
+    numbers = [
+        range(n * config.batch + place.rank * share, n * config.batch + (place.rank + 1) * share)
+        for n in range(first, config.steps * config.accumulate)
+    ]
     loader = DataLoader(
         samples,
-        batch_size=config.batch,
-        sampler=range(start * config.batch, len(samples)),
+        batch_sampler=numbers,  # type: ignore[arg-type]
         num_workers=config.workers,
         prefetch_factor=6 if config.workers else None,
         worker_init_fn=_single_thread,
+        pin_memory=place.device.type == "cuda",
         # A forked process inherits OpenCV's thread pool without its threads and may hang on it.
         multiprocessing_context="spawn" if config.workers else None,
     )
@@ -215,6 +244,7 @@ def _resume(
     network: nn.Module,
     average: AveragedModel,
     optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> int:
     """Put everything back to where the checkpoint left it; the step to go on with."""
     if not path.is_file():
@@ -223,7 +253,7 @@ def _resume(
     before, now = checkpoint.metadata["config"], json.loads(json.dumps(config.as_dict()))
     changed = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
     if changed:
-        raise ConfigError(
+        raise SettingsError(
             f"{path} was trained with {changed[0]} = {before.get(changed[0])!r}, not "
             f"{now[changed[0]]!r}: go on with the old settings, or start in another folder"
         )
@@ -231,42 +261,50 @@ def _resume(
     average.module.load_state_dict(checkpoint.state)
     average.n_averaged.fill_(checkpoint.training["averaged"])
     optimiser.load_state_dict(checkpoint.training["optimiser"])
+    scaler.load_state_dict(checkpoint.training["scaler"])
     return int(checkpoint.training["step"])
 
 
-def _save(
-    path: Path,
+def _training_state(
+    step: int,
     network: nn.Module,
     average: AveragedModel,
     optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> dict[str, Any]:
+    """What resuming needs beside the weights to serve."""
+    return {
+        "step": step,
+        "network": network.state_dict(),
+        "averaged": int(average.n_averaged),
+        "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict(),
+    }
+
+
+def _save(
+    out: Path,
+    average: AveragedModel,
     config: TrainingConfig,
-    *,
     metadata: Mapping[str, Any],
-    step: int,
+    state: dict[str, Any],
+    journal: Journal,
 ) -> None:
-    """Save weights that can be served as they are, and what resuming needs beside them."""
-    save(
-        path,
-        average.module.state_dict(),
-        architecture=config.architecture,
-        crop=config.crop,
-        threshold=config.threshold,
-        metadata={**metadata, "steps": step, "config": config.as_dict()},
-        training={
-            "step": step,
-            "network": network.state_dict(),
-            "averaged": int(average.n_averaged),
-            "optimiser": optimiser.state_dict(),
-        },
-    )
+    """Save the best weights, the log and then the checkpoint, so that a kill loses none of them."""
+    row = metadata["metrics"]
 
+    def write(name: str, training: dict[str, Any] | None) -> None:
+        save(
+            out / name,
+            average.module.state_dict(),
+            architecture=config.architecture,
+            crop=config.crop,
+            threshold=config.threshold,
+            metadata={**metadata, "steps": state["step"], "config": config.as_dict()},
+            training=training,
+        )
 
-def _log(path: Path, row: dict[str, float]) -> None:
-    print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
-    columns = ["step", "loss", "samples_per_s", "iou", "share_over_85", "iou_clicks"]
-    new = not path.is_file()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    if row.get("iou", -1.0) > journal.best():
+        write(BEST, None)
+    journal.write(row)
+    write(CHECKPOINT, state)

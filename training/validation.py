@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-
+import torch
 from torch import nn
 
 from caching import ByteCache
@@ -18,21 +18,26 @@ from training.config import TrainingConfig
 CLICKS = 4
 
 
-def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> dict[str, float]:
+def validate(
+    network: nn.Module, config: TrainingConfig, objects: Dataset, *, device: torch.device
+) -> dict[str, float]:
     """Mean IoU with a tight box and one click, and after three corrections, over ``objects``.
 
     Args:
         network: put into eval mode.
         objects: data the network is not trained on.
+        device: where the network is.
     """
     predictor = Predictor(
-        TorchEngine(network.eval()),
+        TorchEngine(network.eval(), device=str(device)),
         config.crop,
         threshold=config.threshold,
         cache=ByteCache(64 << 20),
     )
     protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
-    scores = score_objects(PredictorSegmenter(predictor), objects, protocol)
+    scores = score_objects(
+        PredictorSegmenter(predictor), objects, protocol, limit=config.validate_objects or None
+    )
     summary = Summary.of(list(scores))
     return {
         "iou": summary.ious[0],

@@ -9,6 +9,7 @@ import torch
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from dataloaders.samples import Sample
+from errors import DatasetError, SettingsError
 from tests.tiny_dataset import write_folder
 from training.config import TrainingConfig
 from training.corrections import corrected_clicks
@@ -124,3 +125,41 @@ def test_perfect_predictions_get_no_clicks() -> None:
         rng=np.random.default_rng(0),
     )
     assert torch.equal(clicks, maps)
+
+
+def test_without_weights_every_object_comes_once_in_a_pass(
+    objects: InstanceMasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = TrainingSamples(objects, replace(CONFIG, small_share=0.0))
+    drawn: list[int] = []
+    read = InstanceMasks.__getitem__
+
+    def watch(self: InstanceMasks, index: int) -> Sample:
+        drawn.append(index)
+        return read(self, index)
+
+    monkeypatch.setattr(InstanceMasks, "__getitem__", watch)
+    count = len(objects)
+    for number in range(2 * count):
+        samples[number]
+    first, second = drawn[:count], drawn[count:]
+    assert sorted(first) == sorted(second) == list(range(count))
+    assert first != second
+
+
+def test_data_without_a_usable_object_is_a_sentence(objects: InstanceMasks) -> None:
+    samples = TrainingSamples(objects, replace(CONFIG, min_area=10**6))
+    with pytest.raises(DatasetError, match="fewer than min_area = 1000000 pixels"):
+        samples[0]
+    with pytest.raises(SettingsError, match="no object to train on"):
+        TrainingSamples(objects, replace(CONFIG, set_weights={"rings": 0.0, "discs": 0.0}))
+
+
+def test_composites_follow_from_the_settings(objects: InstanceMasks) -> None:
+    plain = replace(CONFIG, photometric=False, box_jitter=0.0, small_share=0.0)
+    mixed = replace(plain, turn_share=1.0, transplant_share=0.5, occlude_share=0.5)
+    pairs = [
+        (TrainingSamples(objects, plain)[number], TrainingSamples(objects, mixed)[number])
+        for number in range(8)
+    ]
+    assert sum(not torch.equal(first.label, second.label) for first, second in pairs) >= 6

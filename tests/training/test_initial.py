@@ -7,8 +7,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from networks.backbones import MobileNetV1, SeparableConv
-from training.initial import load_mobilenet
+from errors import WeightsError
+from networks import build_network
+from networks.backbones import MobileNetV1, ResNet101, SeparableConv
+from networks.checkpoints import Weights
+from tests.random_weights import write_random_lite
+from training.initial import load_initial, load_mobilenet, open_initial
 
 
 @pytest.fixture
@@ -54,3 +58,55 @@ def test_every_weight_is_set_and_lies_where_it_should(
     assert block.depthwise.weight[5, 0, 2, 1].item() == depthwise[2, 1, 5, 0]
     assert block.bn2.running_var is not None
     np.testing.assert_array_equal(block.bn2.running_var, arrays["conv_pw_4_bn|moving_variance"])
+
+
+def test_a_whole_network_starts_from_its_weights(tmp_path: Path) -> None:
+    initial = open_initial(str(write_random_lite(tmp_path / "mine.pt")), weights_dir=tmp_path)
+    assert isinstance(initial, Weights)
+    network = build_network("iog-lite")
+    load_initial(network, initial)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, initial.state[key])
+    named = open_initial("mine", weights_dir=tmp_path)
+    assert isinstance(named, Weights)
+    assert named.path == initial.path
+
+
+def torchvision_state(backbone: ResNet101) -> dict[str, torch.Tensor]:
+    """The backbone's state as torchvision saves it: three input channels and a classifier."""
+    state = dict(backbone.state_dict())
+    state["conv1.weight"] = state["conv1.weight"][:, :3].clone()
+    return {**state, "fc.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}
+
+
+def test_backbones_start_from_imagenet_by_the_kind_of_file(
+    arrays: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "mobile.npz", **arrays)  # type: ignore[arg-type]
+    torch.save(torchvision_state(ResNet101()), tmp_path / "resnet.pth")
+    for file, architecture in (("mobile.npz", "iog-lite"), ("resnet.pth", "iog-resnet101")):
+        initial = open_initial(str(tmp_path / file), weights_dir=tmp_path)
+        network = build_network(architecture)
+        load_initial(network, initial)
+        stem = network.get_parameter("backbone.conv1.weight")
+        assert stem[:, :3].any()
+        assert not stem[:, 3:].any()
+
+
+def test_weights_of_something_else_are_refused(
+    arrays: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "mobile.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    whole = str(write_random_lite(tmp_path / "mine.pt"))
+    resnet, lite = build_network("iog-resnet101"), build_network("iog-lite")
+    for network, file, message in (
+        (resnet, str(tmp_path / "mobile.npz"), "another backbone than the ResNet101"),
+        (resnet, whole, "holds iog-lite, and another network"),
+        (lite, str(tmp_path / "other.npz"), "does not hold MobileNetV1's arrays"),
+        (lite, str(tmp_path / "broken.npz"), "does not hold MobileNetV1's arrays"),
+    ):
+        initial = open_initial(file, weights_dir=tmp_path)
+        with pytest.raises(WeightsError, match=message):
+            load_initial(network, initial)

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
-import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
-from networks import build_network
-from networks.checkpoints import load, read_checkpoint
+from errors import SettingsError
+from model_handler import ModelHandler
+from networks.checkpoints import load, open_weights, read_checkpoint, save
+from settings import Settings
 from tests.tiny_dataset import write_folder
 from training import loop
-from training.config import ConfigError, TrainingConfig
-from training.dataset import TrainingSamples
-from training.loop import train
+from training.config import TrainingConfig
+from training.journal import Row, read_log
 
 CONFIG = TrainingConfig(
     crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
@@ -25,10 +31,11 @@ CONFIG = TrainingConfig(
     batch=2,
     warm_up=1,
     checkpoint_every=1,
-    validate_every=100,
+    validate_every=0,
     threads=1,
     workers=0,
 )
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -36,35 +43,45 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("data"), photos=3)
 
 
-def _losses(out: Path) -> list[str]:
-    with (out / loop.LOG).open() as file:
-        return [row["loss"] for row in csv.DictReader(file)]
+def train(config: TrainingConfig, data: Path, out: Path, *, validate: bool = False) -> Path:
+    objects = InstanceMasks(data, split="train")
+    judge = InstanceMasks(data, split="val") if validate else None
+    return loop.train(
+        config, objects, judge, initial=None, out=out, device="cpu", described="discs"
+    )
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def losses(out: Path) -> list[float]:
+    return [row["loss"] for row in read_log(out / "log.csv")]
+
+
+def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
+    data: Path, tmp_path: Path
 ) -> None:
-    train(CONFIG, data=data, initial=None, out=tmp_path / "whole")
+    config = replace(CONFIG, steps=8, workers=1)
+    train(config, data, tmp_path / "whole")
 
-    calls = 0
-    compute = loop.batch_loss
+    command = [
+        *(sys.executable, "-m", "cli", "train", "fine-tune", "--data", f"masks:{data}"),
+        *("--out", str(tmp_path / "killed"), "--device", "cpu"),
+    ]
+    for key, value in config.as_dict().items():
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                command += ["--set", f"{key}.{name}={json.dumps(inner)}"]
+        else:
+            command += ["--set", f"{key}={json.dumps(value)}"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while not (tmp_path / "killed" / loop.CHECKPOINT).exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = read_checkpoint(tmp_path / "killed" / loop.CHECKPOINT).training["step"]
+    assert 1 <= done < 8
+    train(replace(config, workers=0), data, tmp_path / "killed")
 
-    def killed_in_the_third_step(*arguments: object) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return compute(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "batch_loss", killed_in_the_third_step)
-    with_process = replace(CONFIG, workers=1)
-    with pytest.raises(KeyboardInterrupt):
-        train(with_process, data=data, initial=None, out=tmp_path / "killed")
-    monkeypatch.setattr(loop, "batch_loss", compute)
-    train(CONFIG, data=data, initial=None, out=tmp_path / "killed")
-
-    assert len(_losses(tmp_path / "whole")) == 4
-    assert _losses(tmp_path / "killed") == _losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 8
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     whole, killed = (
         read_checkpoint(tmp_path / name / loop.CHECKPOINT) for name in ("whole", "killed")
     )
@@ -74,58 +91,144 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         torch.testing.assert_close(killed.training["network"][key], value, rtol=0, atol=0)
 
 
-def test_the_last_step_is_scored(data: Path, tmp_path: Path) -> None:
-    train(replace(CONFIG, steps=1), data=data, initial=None, out=tmp_path)
-    with (tmp_path / loop.LOG).open() as file:
-        (row,) = csv.DictReader(file)
-    assert 0 <= float(row["iou"]) <= 1
-    assert 0 <= float(row["iou_clicks"]) <= 1
+def test_a_kill_between_log_and_checkpoint_leaves_no_row_twice(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(CONFIG, data, tmp_path / "whole")
+    write = save
+
+    def killed(path: Path, *arguments: object, **named: object) -> None:
+        if (tmp_path / "killed" / loop.CHECKPOINT).exists():
+            raise KeyboardInterrupt  # the second row is written, its checkpoint is not
+        write(path, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, data, tmp_path / "killed")
+    assert len(losses(tmp_path / "killed")) == 2
+    monkeypatch.setattr(loop, "save", write)
+    train(CONFIG, data, tmp_path / "killed")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_the_last_step_is_scored_and_the_best_is_kept(data: Path, tmp_path: Path) -> None:
+    train(replace(CONFIG, steps=1), data, tmp_path, validate=True)
+    (row,) = read_log(tmp_path / "log.csv")
+    assert 0 <= row["iou"] <= 1
+    assert 0 <= row["iou_clicks"] <= 1
+    best = read_checkpoint(tmp_path / loop.BEST)
+    assert best.metadata["metrics"]["iou"] == row["iou"]
+    assert not best.training
+
+
+def test_validation_falls_on_the_next_checkpoint(data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=7, checkpoint_every=2, validate_every=3)
+    train(config, data, tmp_path, validate=True)
+    scored = [int(row["step"]) for row in read_log(tmp_path / "log.csv") if "iou" in row]
+    assert scored == [4, 6, 7]
+
+
+def test_a_run_leaves_a_log_for_tensorboard_and_a_plot(data: Path, tmp_path: Path) -> None:
+    train(replace(CONFIG, steps=2), data, tmp_path, validate=True)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert (tmp_path / "log.png").stat().st_size > 1000
 
 
 def test_a_run_does_not_go_on_with_other_settings(data: Path, tmp_path: Path) -> None:
-    train(replace(CONFIG, steps=1), data=data, initial=None, out=tmp_path)
-    with pytest.raises(ConfigError, match=r"trained with steps = 1, not 2"):
-        train(replace(CONFIG, steps=2), data=data, initial=None, out=tmp_path)
+    train(replace(CONFIG, steps=1), data, tmp_path)
+    with pytest.raises(SettingsError, match=r"trained with steps = 1, not 2"):
+        train(replace(CONFIG, steps=2), data, tmp_path)
 
 
-def test_a_checkpoint_can_be_served_as_it_is(data: Path, tmp_path: Path) -> None:
-    path = train(replace(CONFIG, steps=1), data=data, initial=None, out=tmp_path)
+def test_a_checkpoint_is_served_as_it_is(data: Path, tmp_path: Path) -> None:
+    path = train(replace(CONFIG, steps=1), data, tmp_path, validate=True)
     model = load(str(path), weights_dir=tmp_path)
     assert model.row.crop == CONFIG.crop
+    assert model.metadata["data"] == "discs"
     assert model.metadata["steps"] == 1
+    assert model.metadata["config"]["batch"] == 2
     assert 0 <= model.metadata["metrics"]["iou"] <= 1
+    ModelHandler(replace(Settings.from_env({}), model=str(path), threads=1)).warm_up()
 
 
-def test_learning_lowers_the_loss_on_one_batch(data: Path) -> None:
-    torch.manual_seed(0)
-    network = build_network("iog-lite")
-    config = replace(CONFIG, small_share=0.0, click_share=0.0)
-    samples = TrainingSamples(InstanceMasks(data, split="train"), config)
-    batch = torch.utils.data.default_collate([samples[i] for i in range(4)])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    losses = []
-    for step in range(8):
-        loss = loop.batch_loss(network, batch, config, step)  # type: ignore[arg-type]
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
+def test_every_step_is_reported(data: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, Row | None]] = []
+    loop.train(
+        replace(CONFIG, checkpoint_every=2),
+        InstanceMasks(data, split="train"),
+        None,
+        initial=None,
+        out=tmp_path,
+        device="cpu",
+        report=lambda step, row: told.append((step, row)),
+    )
+    assert [step for step, _ in told] == [1, 2, 3, 4]
+    assert [row is not None for _, row in told] == [False, True, False, True]
 
 
-def test_a_network_without_click_branch_is_refused(data: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, architecture="iog-resnet101")
-    with pytest.raises(ValueError, match="no click branch"):
-        train(config, data=data, initial=None, out=tmp_path)
+def test_initial_weights_are_where_a_run_starts(data: Path, tmp_path: Path) -> None:
+    first = train(replace(CONFIG, steps=1), data, tmp_path / "first")
+    weights = open_weights(str(first), weights_dir=tmp_path)
+    config = replace(CONFIG, steps=1, lr_backbone=0.0, lr_decoder=0.0, freeze_norms=True)
+    again = loop.train(
+        config,
+        InstanceMasks(data, split="train"),
+        None,
+        initial=weights,
+        out=tmp_path / "again",
+        device="cpu",
+    )
+    for key, value in read_checkpoint(again).state.items():
+        torch.testing.assert_close(value, weights.state[key], rtol=1e-6, atol=1e-6)
 
 
-def test_learning_rates_rise_and_fall() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([{"params": [parameter], "peak": 1.0}], lr=1.0)
-    rates = []
-    for step in range(100):
-        loop._set_learning_rate(optimiser, replace(CONFIG, steps=100, warm_up=10), step)
-        rates.append(optimiser.param_groups[0]["lr"])
-    assert int(np.argmax(rates)) == 9
-    assert rates[0] < 0.2
-    assert rates[-1] < 0.01
+def test_accumulated_gradients_are_those_of_the_large_batch(data: Path, tmp_path: Path) -> None:
+    """With BatchNorm out of the way and no random clicks, halves add up to the whole."""
+    alike: dict[str, Any] = {
+        "freeze_norms": True,
+        "click_share": 0.0,
+        "steps": 1,
+        "optimiser": "sgd",
+    }
+    alike |= {"lr_decoder": 0.01, "gradient_clip": 0.0, "schedule": "constant"}
+    train(replace(CONFIG, batch=4, **alike), data, tmp_path / "large")
+    train(replace(CONFIG, batch=2, accumulate=2, **alike), data, tmp_path / "halves")
+    large, halves = (
+        read_checkpoint(tmp_path / name / loop.CHECKPOINT) for name in ("large", "halves")
+    )
+    for key, value in large.state.items():
+        torch.testing.assert_close(halves.state[key], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 1}, "batch of 1.*freeze_norms"),
+        ({"precision": "fp16"}, "fp16 needs a CUDA device"),
+        ({"lr_decoder": 1e30, "gradient_clip": 0.0, "warm_up": 0}, "lower the learning rates"),
+    ],
+)
+def test_settings_that_cannot_work_are_a_sentence(
+    data: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        train(replace(CONFIG, **changes), data, tmp_path)
+
+
+def test_a_batch_of_one_trains_with_frozen_statistics(data: Path, tmp_path: Path) -> None:
+    train(replace(CONFIG, batch=1, steps=2, freeze_norms=True), data, tmp_path)
+    assert len(losses(tmp_path)) == 2
+
+
+def test_passes_over_the_data_need_not_divide_into_batches(data: Path, tmp_path: Path) -> None:
+    objects = InstanceMasks(data, split="train")
+    assert len(objects) == 4
+    path = train(replace(CONFIG, batch=3, epochs=1.0), data, tmp_path)
+    assert read_checkpoint(path).training["step"] == 2
+
+
+def test_the_frozen_statistics_stay(data: Path, tmp_path: Path) -> None:
+    state = read_checkpoint(train(replace(CONFIG, freeze_norms=True), data, tmp_path)).state
+    means = [v for k, v in state.items() if k.endswith("running_mean")]
+    assert means
+    assert all(not mean.any() for mean in means)

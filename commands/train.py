@@ -1,0 +1,231 @@
+"""`iog train`: train or fine-tune a network, or go on with a run that was stopped."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from errors import SettingsError
+from settings import Settings
+
+if TYPE_CHECKING:
+    from dataloaders.samples import Dataset
+    from training.config import TrainingConfig
+
+__all__ = ["train"]
+
+_Recipe = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A TOML file, or a name from `training/configs/`.")
+]
+_Data = Annotated[
+    str, typer.Option(metavar="FORMAT:PATH", help="The objects, as for `iog evaluate`.")
+]
+_Split = Annotated[
+    str | None,
+    typer.Option(help="The part to learn from [default: train; of an export everything]."),
+]
+_Validation = Annotated[
+    str | None,
+    typer.Option(metavar="FORMAT:PATH", help="The objects to be judged by [default: as --data]."),
+]
+_ValidationSplit = Annotated[str, typer.Option(help="The part to be judged by.")]
+_Initial = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="Weights to start from: a model, a checkpoint, or a backbone's from ImageNet.",
+    ),
+]
+_Out = Annotated[
+    Path,
+    typer.Option(help="The run's folder; a run that lies there goes on.", file_okay=False),
+]
+_Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run.")]
+_Epochs = Annotated[float | None, typer.Option(min=0.0, help="Passes over the data, instead.")]
+_Batch = Annotated[int | None, typer.Option(min=1, help="Examples at once.")]
+_Rate = Annotated[
+    float | None, typer.Option(min=0, help="Learning rate; the backbone's keeps its ratio to it.")
+]
+_HoldOut = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=0.99, help="Share of the photographs kept to be judged by."),
+]
+_Precision = Annotated[str | None, typer.Option(help="fp32, bf16, or on CUDA fp16.")]
+_Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random.")]
+_Workers = Annotated[int | None, typer.Option(min=0, help="Processes that prepare examples.")]
+_Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 takes all.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as crop.frame=320."),
+]
+
+
+def train(
+    recipe: _Recipe,
+    data: _Data,
+    split: _Split = None,
+    validation: _Validation = None,
+    val_split: _ValidationSplit = "val",
+    initial: _Initial = None,
+    out: _Out = Path("runs/train"),
+    steps: _Steps = None,
+    epochs: _Epochs = None,
+    batch: _Batch = None,
+    lr: _Rate = None,
+    hold_out: _HoldOut = None,
+    precision: _Precision = None,
+    seed: _Seed = None,
+    workers: _Workers = None,
+    threads: _Threads = None,
+    device: _Device = "auto",
+    settings: _Set = None,
+) -> None:
+    """Train a network, or go on with the run in --out."""
+    epochs = 0.0 if steps and epochs is None else epochs
+    flags = {"steps": steps, "epochs": epochs, "batch": batch, "hold_out": hold_out}
+    flags |= {"precision": precision, "seed": seed, "workers": workers, "threads": threads}
+    from training.config import TrainingConfig
+    from training.export import export
+    from training.initial import open_initial
+    from training.loop import BEST
+    from training.loop import train as run
+
+    overrides = _settings(settings or []) | {k: v for k, v in flags.items() if v is not None}
+    config = TrainingConfig.from_toml(recipe, **overrides)
+    start = None
+    if initial is not None:
+        start = open_initial(initial, weights_dir=Settings.from_env().weights_dir)
+    config = _with_rate(_completed(config, start), lr)
+    learn, judge = _objects(data, split, validation, val_split, config)
+    leads = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun starts
+    if leads:
+        judged = "no validation" if judge is None else f"{len(judge)} to be judged by"
+        typer.echo(f"{config.architecture}: {len(learn)} objects to learn from, {judged}", err=True)
+    described = Path(data.partition(":")[2].partition(",")[0]).name
+    with _progress(config.for_data(len(learn)).steps, shown=leads) as report:
+        last = run(
+            config,
+            learn,
+            judge,
+            initial=start,
+            out=out,
+            device=device,
+            described=described,
+            report=report,
+        )
+    if leads:
+        final = export(last, out / f"{config.architecture}.pt")
+        best = out / BEST
+        typer.echo(f"Wrote {final}" + (f"; best by validation: {best}" if best.exists() else ""))
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    """`--set` options as a nested table; what is no TOML value is taken as a string."""
+    table: dict[str, Any] = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--set")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+        place = table
+        *above, name = key.strip().split(".")
+        for part in above:
+            place = place.setdefault(part, {})
+        place[name] = parsed
+    return table
+
+
+def _completed(config: TrainingConfig, start: Any) -> TrainingConfig:  # noqa: ANN401 - imported late
+    """Network, crop rule and threshold of the initial weights, if the recipe names none."""
+    from dataclasses import replace
+
+    from networks import ARCHITECTURES
+    from networks.checkpoints import Weights
+
+    if config.architecture:
+        if config.architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise SettingsError(f"architecture is {config.architecture!r}; known: {known}")
+        return config
+    if not isinstance(start, Weights):
+        raise SettingsError(
+            "this recipe goes on from the weights of a whole network: give --initial, such as "
+            "--initial iog-lite"
+        )
+    row = start.row
+    return replace(config, architecture=row.architecture, crop=row.crop, threshold=row.threshold)
+
+
+def _with_rate(config: TrainingConfig, rate: float | None) -> TrainingConfig:
+    from dataclasses import replace
+
+    if rate is None:
+        return config
+    ratio = config.lr_backbone / config.lr_decoder
+    return replace(config, lr_decoder=rate, lr_backbone=rate * ratio)
+
+
+def _objects(
+    data: str, split: str | None, validation: str | None, val_split: str, config: TrainingConfig
+) -> tuple[Dataset, Dataset | None]:
+    """What to learn from and what to be judged by."""
+    from dataloaders.holdout import hold_out
+    from dataloaders.readers import default_split, open_dataset
+
+    exported = default_split(data) is None
+    learn = open_dataset(data, split=split or (None if exported else "train"))
+    if validation is not None:
+        exported = default_split(validation) is None
+        return learn, open_dataset(validation, split=None if exported else val_split)
+    if config.hold_out:
+        return hold_out(learn, config.hold_out)
+    if exported or (data.startswith("coco:") and "{split}" not in data):
+        return learn, None
+    return learn, open_dataset(data, split=val_split)
+
+
+def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context manager of a Report
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}"),
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+
+    @contextmanager
+    def running() -> Any:  # noqa: ANN401
+        with bar:
+            task = bar.add_task("training", total=steps, rate="")
+
+            def report(done: int, row: dict[str, float] | None) -> None:
+                bar.update(task, completed=done)
+                if row is not None:
+                    bar.update(task, rate=f"{row['samples_per_s']:.1f}/s")
+                    bar.console.print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+
+            yield report
+
+    return running()

@@ -1,0 +1,147 @@
+"""`iog train` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli import app
+from networks.checkpoints import read_checkpoint
+from tests.random_weights import write_random_lite
+from tests.tiny_dataset import write_folder
+from tests.tiny_formats import photos, write_coco, write_cvat_masks
+from training.config import CONFIGS
+
+QUICK = "--steps 1 --batch 2 --workers 0 --threads 1 --device cpu --set crop.frame=64 " + (
+    "--set crop.fwhm=4 --set small_share=0 --set min_area=4 --set checkpoint_every=1"
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IOG_WEIGHTS_DIR", str(tmp_path / "weights"))
+
+
+def iog_train(arguments: str) -> Result:
+    return CliRunner().invoke(app, ["train", *arguments.split()])
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code != 0
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_run_ends_in_weights_that_say_what_they_are(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", photos=3)
+    result = iog_train(f"iog-lite --data masks:data --out run {QUICK} --precision fp32")
+    assert result.exit_code == 0, result.output
+    assert "4 objects to learn from, 2 to be judged by" in result.output
+    assert "Wrote run/iog-lite.pt; best by validation: run/best.pt" in result.output
+    metadata = read_checkpoint(tmp_path / "run" / "iog-lite.pt").metadata
+    assert metadata["data"] == "data"
+    assert metadata["steps"] == 1
+    assert metadata["config"]["crop"]["frame"] == 64
+    assert 0 <= metadata["metrics"]["iou"] <= 1
+
+
+def test_fine_tuning_keeps_what_the_weights_are(tmp_path: Path) -> None:
+    write_cvat_masks(tmp_path / "export", photos())
+    initial = write_random_lite(tmp_path / "mine.pt")
+    quick = QUICK.replace("--set crop.frame=64", "").replace("--set crop.fwhm=4", "")
+    result = iog_train(
+        f"fine-tune --data cvat-masks:export --hold-out 0.3 --initial {initial} --out run {quick}"
+    )
+    assert result.exit_code == 0, result.output
+    found, given = read_checkpoint(tmp_path / "run" / "best.pt"), read_checkpoint(initial)
+    assert (found.architecture, found.crop) == (given.architecture, given.crop)
+
+
+def test_fine_tuning_needs_weights_to_start_from(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", photos=3)
+    refused(iog_train("fine-tune --data masks:data"), "give --initial, such as")
+
+
+def test_data_for_validation_may_lie_elsewhere(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", photos=3)
+    path, images = write_coco(tmp_path / "coco", photos())
+    result = iog_train(
+        f"iog-lite --data masks:data --validation coco:{path},{images} --out run {QUICK} "
+        "--precision fp32"
+    )
+    assert result.exit_code == 0, result.output
+    assert "4 objects to learn from, 6 to be judged by" in result.output
+
+
+def test_an_export_without_held_out_photographs_is_not_validated(tmp_path: Path) -> None:
+    path, images = write_coco(tmp_path / "coco", photos())
+    result = iog_train(f"iog-lite --data coco:{path},{images} --out run {QUICK} --precision fp32")
+    assert result.exit_code == 0, result.output
+    assert "6 objects to learn from, no validation" in result.output
+    assert not (tmp_path / "run" / "best.pt").exists()
+
+
+def test_the_learning_rates_keep_their_ratio(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", photos=3)
+    arguments = f"iog-lite --data masks:data --out run {QUICK} --precision fp32 --lr 0.003"
+    assert iog_train(arguments).exit_code == 0
+    config = read_checkpoint(tmp_path / "run" / "iog-lite.pt").metadata["config"]
+    assert config["lr_decoder"] == 0.003
+    assert config["lr_backbone"] == pytest.approx(0.0004)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_trains(path: Path, tmp_path: Path) -> None:
+    """One step each, of the networks themselves where they are small enough for a test."""
+    write_folder(tmp_path / "data", photos=3)
+    initial = ""
+    if path.stem == "fine-tune":
+        initial = f"--initial {write_random_lite(tmp_path / 'mine.pt')}"
+    result = iog_train(
+        f"{path.stem} --data masks:data --out run {QUICK} {initial} --set validate_objects=1 "
+        "--hold-out 0"
+    )
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("iog-lite --data masks:no", ["no does not exist"]),
+        ("nothing --data masks:data", ["nothing cannot be read", "fine-tune, iog-lite"]),
+        ("iog-lite --data masks:data --set stepz=2", ["unknown setting stepz; known: "]),
+        ("iog-lite --data masks:data --set steps", ["'steps' is not KEY=VALUE"]),
+        ("iog-lite --data masks:data --set loss=hinge", ["loss is 'hinge'; it must be one of"]),
+        ("iog-lite --data masks:data --set crop.frame=50", ["crop: frame is 50"]),
+        ("iog-lite --data masks:data --set ema=2", ["ema is 2; it must be 0 to 1"]),
+        ("iog-lite --data masks:data --set architecture=vgg", ["known: iog-resnet101, "]),
+        ("iog-lite --data masks:data --initial none", ["no weights called 'none'"]),
+        ("iog-lite --data masks:data --initial none.npz", ["none.npz does not exist"]),
+        ("iog-lite --data masks:data --device tpu3", ["'tpu3' is no device"]),
+        ("iog-lite --data masks:data --split dev", ["no split 'dev'"]),
+    ],
+)
+def test_what_cannot_be_trained_is_a_sentence(
+    tmp_path: Path, arguments: str, words: list[str]
+) -> None:
+    write_folder(tmp_path / "data", photos=3)
+    refused(iog_train(arguments + " --out run"), *words)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_a_list_of_objects_is_a_json_value() -> None:
+    """`--set` takes TOML values; strings need no quotes."""
+    from commands.train import _settings
+
+    assert _settings(["a.b=1", "a.c=[1, 2]", "d=bf16", 'e="x"', "f=true"]) == {
+        "a": {"b": 1, "c": [1, 2]},
+        "d": "bf16",
+        "e": "x",
+        "f": True,
+    }
+    assert json.dumps(_settings(["x=1e-4"])) == '{"x": 0.0001}'

@@ -1,0 +1,152 @@
+"""Losses of both kinds of network under both recipes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dataloaders.geometry import CropRule
+from networks import MainNetwork, RefinementNetwork
+from networks.backbones import ResNet101
+from networks.losses import summed_bce
+from training import objectives
+from training.config import TrainingConfig, Upstream
+from training.corrections import upstream_click
+from training.dataset import Example
+from training.objectives import Objective, batch_loss
+
+FRAME = 64
+CONFIG = TrainingConfig(
+    crop=CropRule(frame=FRAME, fwhm=6), small_share=0.0, click_share=1.0, side_weight=1.0
+)
+
+
+@pytest.fixture
+def example() -> Example:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 5, FRAME, FRAME, generator=generator) * 255
+    label = torch.zeros(2, 1, FRAME, FRAME)
+    label[:, :, 16:48, 20:44] = 1
+    x[:, :3] += 100 * label - 100 * (1 - label)
+    valid = torch.ones_like(label)
+    valid[:, :, :4] = 0
+    return Example(x, label, valid)
+
+
+def main_network() -> nn.Module:
+    torch.manual_seed(0)
+    return MainNetwork(ResNet101(width=4), decoder_width=8, psp_width=16)
+
+
+def refinement_network() -> nn.Module:
+    torch.manual_seed(0)
+    return RefinementNetwork(ResNet101(width=4), decoder_width=8, psp_width=16)
+
+
+@pytest.mark.parametrize("build", [main_network, refinement_network])
+@pytest.mark.parametrize("loss", ["focal_iou", "summed_bce"])
+def test_learning_lowers_the_loss_on_one_batch(build: object, loss: str, example: Example) -> None:
+    network = build()  # type: ignore[operator]
+    config = replace(CONFIG, loss=loss, click_share=0.0)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    found = []
+    for step in range(25):
+        value = Objective(network, config)(*example, step)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        found.append(value.item())
+    assert found[-1] < 0.9 * found[0]
+
+
+def test_the_published_loss_sums_five_maps_at_full_size(example: Example) -> None:
+    network = main_network()
+    config = replace(CONFIG, loss="summed_bce")
+    outputs = network(example.x)
+    expected = sum(summed_bce(o, example.label, 1 - example.valid) for o in outputs)
+    assert torch.is_tensor(expected)
+    torch.testing.assert_close(batch_loss(network, example, config, 0), expected)
+    twice = replace(config, upstream=Upstream(coarse3_twice=True))
+    extra = summed_bce(outputs[3], example.label, 1 - example.valid)
+    torch.testing.assert_close(batch_loss(network, example, twice, 0), expected + extra)
+
+
+def test_void_pixels_do_not_matter(example: Example) -> None:
+    changed = example._replace(label=torch.where(example.valid > 0, example.label, 1.0))
+    for network in (main_network(), refinement_network()):
+        for loss in ("focal_iou", "summed_bce"):
+            config = replace(CONFIG, loss=loss, click_share=0.0)
+            network.eval()
+            values = [float(batch_loss(network, e, config, 0).detach()) for e in (example, changed)]
+            assert values[0] == pytest.approx(values[1], rel=0.03 if loss == "focal_iou" else 1e-6)
+
+
+def test_bf16_gives_nearly_the_same_loss(example: Example) -> None:
+    network = refinement_network()
+    config = replace(CONFIG, click_share=0.0)
+    full, half = (
+        float(batch_loss(network, example, replace(config, precision=p), 0).detach())
+        for p in ("fp32", "bf16")
+    )
+    assert half == pytest.approx(full, rel=0.05)
+
+
+@pytest.mark.parametrize(("iou", "passes"), [(0.9, 2), (0.96, 1)])
+def test_a_good_first_pass_is_not_corrected(
+    example: Example, monkeypatch: pytest.MonkeyPatch, iou: float, passes: int
+) -> None:
+    network = refinement_network()
+    assert isinstance(network, RefinementNetwork)
+    decode, calls = network.decode, []
+
+    def counted(features: object, clicks: Tensor) -> object:
+        calls.append(clicks)
+        return decode(features, clicks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(network, "decode", counted)
+    monkeypatch.setattr(objectives, "_mean_iou", lambda *_: iou)
+    batch_loss(network, example, replace(CONFIG, loss="summed_bce"), 0)
+    assert len(calls) == passes
+
+
+def masks(*boxes: tuple[slice, slice]) -> Tensor:
+    out = torch.zeros(len(boxes), 1, 32, 32)
+    for mask, (rows, columns) in zip(out, boxes, strict=True):
+        mask[0, rows, columns] = 1
+    return out
+
+
+@pytest.mark.parametrize(
+    ("slips", "place", "channel"),
+    [
+        (Upstream(), (25, 3), 0),
+        (Upstream(transposed_polarity=True), (25, 3), 1),
+        (Upstream(unpadded_distance=True), (25, 0), 0),
+    ],
+)
+def test_a_correction_repeats_only_the_slips_asked_for(
+    slips: Upstream, place: tuple[int, int], channel: int
+) -> None:
+    truth = masks((slice(19, 32), slice(0, 7)))  # in the lower left, all of it missed
+    empty = torch.zeros(1, 2, 32, 32)
+    example = Example(torch.zeros(1, 5, 32, 32), truth, torch.ones_like(truth))
+    maps = upstream_click(truth * 0 - 1, example, empty, fwhm=4, slips=slips)
+    assert maps[0, 1 - channel].max() == 0
+    row, column = divmod(int(maps[0, channel].argmax()), 32)
+    assert abs(row - place[0]) <= 3
+    assert abs(column - place[1]) <= 1
+
+
+@pytest.mark.parametrize("clicks", [False, True])
+def test_a_perfect_mask_is_clicked_only_by_the_official_code(clicks: bool) -> None:
+    truth = masks((slice(8, 24), slice(8, 24)))
+    empty = torch.zeros(1, 2, 32, 32)
+    example = Example(torch.zeros(1, 5, 32, 32), truth, torch.ones_like(truth))
+    slips = Upstream(click_at_origin=clicks)
+    maps = upstream_click(truth - 0.5, example, empty, fwhm=4, slips=slips)
+    assert bool(maps.any()) == clicks
+    if clicks:
+        assert maps[0, 1, 0, 0] == 255
