@@ -3,7 +3,9 @@
     iog serve       answer requests over HTTP on this machine
     iog predict     segment one object in one image
     iog evaluate    score a model over a data set
-    iog weights     list, fetch and check the models' weights
+    iog bench       measure what a click costs
+    iog train       train or fine-tune a network
+    iog weights     list, fetch, check and install the models' weights
 
 Whatever goes wrong is one sentence on stderr and an exit status that is not 0.
 """
@@ -18,9 +20,11 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from commands import weights
+from commands.bench import bench
 from commands.evaluate import evaluate
 from commands.predict import predict
 from commands.serve import serve
+from commands.train import train
 from errors import DatasetError, RequestError, SettingsError, WeightsError
 
 __all__ = ["app", "main"]
@@ -61,6 +65,8 @@ app = typer.Typer(cls=_Sentences, no_args_is_help=True, rich_markup_mode=None, a
 app.command()(serve)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(bench)
+app.command()(train)
 app.add_typer(weights.app, name="weights", help="List, fetch and check the models' weights.")
 
 
