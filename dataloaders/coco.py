@@ -1,6 +1,6 @@
 """Reader of COCO's object instances: one JSON file and a folder of photographs.
 
-CVAT writes the same as "COCO 1.0".
+CVAT writes the same as "COCO 1.0", and calls every mask that is no polygon a crowd.
 """
 
 from __future__ import annotations
@@ -132,14 +132,25 @@ def _objects(content: Any) -> list[_Object]:  # noqa: ANN401
             file_name=str(record["file_name"]),
             height=int(record["height"]),
             width=int(record["width"]),
-            crowds=tuple(a["segmentation"] for a in annotations if a.get("iscrowd")),
+            crowds=tuple(a["segmentation"] for a in annotations if _is_crowd(a)),
         )
-        single = [a for a in annotations if not a.get("iscrowd") and _visible(a, photo)]
+        single = [a for a in annotations if not _is_crowd(a) and _visible(a, photo)]
         found += [
             _Object(photo, index, a["segmentation"], names.get(a["category_id"], ""))
             for index, a in enumerate(single)
         ]
     return found
+
+
+def _is_crowd(annotation: dict[str, Any]) -> bool:
+    """Whether a region stands for several objects.
+
+    CVAT's exporter sets ``iscrowd`` for every object that is a mask and not a polygon. Its
+    annotations are known by their attribute ``occluded``, which COCO's do not have.
+    """
+    attributes = annotation.get("attributes")
+    by_cvat = isinstance(attributes, dict) and "occluded" in attributes
+    return bool(annotation.get("iscrowd")) and not by_cvat
 
 
 def _shape(segmentation: Any) -> Shape | None:  # noqa: ANN401

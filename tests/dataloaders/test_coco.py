@@ -64,6 +64,15 @@ def test_an_object_wins_over_a_crowd(opened: Open) -> None:
     assert sample.void.sum() == 15 * 60 - 50
 
 
+def test_a_mask_from_cvat_is_an_object(opened: Open) -> None:
+    painted = region(slice(0, 15), slice(0, 30))
+    exported = {"iscrowd": 1, "attributes": {"occluded": False}}  # CVAT, of what is no polygon
+    objects = opened([{"segmentation": runs(painted), **exported}, {"segmentation": [SQUARE]}])
+    assert len(objects) == 2
+    assert np.array_equal(objects[0].mask, painted)
+    assert not objects[1].void.any()
+
+
 def claims(area: float, box: list[float]) -> dict[str, Any]:
     return {"area": area, "bbox": box}
 
