@@ -104,7 +104,7 @@ class Service:
         text = (Path(f"/proc/{each.pid}/status").read_text() for each in self.processes())
         return sum(int(re.findall(r"VmHWM:\s+(\d+) kB", each)[0]) for each in text) * 1024
 
-    def wait_alive(self, seconds: float = 60) -> None:
+    def wait_alive(self, seconds: float = 120) -> None:
         """Wait until a worker can take requests again."""
         end = time.monotonic() + seconds
         while self.client.get("/health").status_code != 200:

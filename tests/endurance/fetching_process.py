@@ -1,0 +1,37 @@
+"""`iog weights fetch` of a small model, in a process that a test can kill or starve.
+
+`python -m tests.endurance.fetching_process FOLDER ADDRESS [BYTES]`: BYTES is the most that a file
+may have, as on a disk that is full.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import networks.fetching
+import networks.weights
+from errors import WeightsError
+from networks.weights import TABLE
+
+
+def main(folder: str, address: str, most: str = "") -> None:
+    """Fetch; one sentence on standard error and exit status 1 where that fails."""
+    row = replace(TABLE["iog-lite"], name="small", source=address, filename="SMALL.pth")
+    table = MappingProxyType({row.name: row})
+    for module in (networks.fetching, networks.weights):
+        setattr(module, "TABLE", table)  # noqa: B010 - final for everybody else
+    setattr(networks.weights, "BUNDLED_DIR", Path(folder) / "nothing")  # noqa: B010
+    if most:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
+    try:
+        print(networks.fetching.fetch("small", weights_dir=Path(folder)), flush=True)
+    except WeightsError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
