@@ -1,0 +1,294 @@
+"""The cheaper form of a trained network, for predicting: the same function, fewer operations.
+
+* BatchNorm is folded into the convolutions, and the side heads, which only train, are left out.
+* A point-wise convolution and a bilinear resize commute, for the weights of the resize sum to one.
+  So convolutions come before the upsampling that the published networks put them after: PSP's
+  bottleneck works on the 1, 4, 9 and 36 pooled cells, CoarseNet's upsampling convolutions on the
+  coarser level, and FineNet's widest stage (4 x width channels at stride 4) on each level apart.
+* The finest level of the pyramid is used by that stage only, and linearly. It is never formed:
+  its part of the stage is computed from the backbone's features while encoding.
+* Whatever does not depend on the clicks is computed by ``encode``, so that ``decode`` is only what
+  a next click really changes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from networks.backbones import Bottleneck, Features, MobileNetV1, ResNet101, SeparableConv
+from networks.blocks import resize
+from networks.coarsenet import CoarseNet
+from networks.finenet import FineBottleneck, FineNet
+from networks.folding import fold, folded, layer, then
+from networks.mainnetwork import MainNetwork
+from networks.psp import BINS, PSP
+from networks.refinementnetwork import RefinementNetwork
+
+__all__ = ["EncodedCrop", "InferenceNetwork", "inference_form"]
+
+EncodedCrop = tuple[Tensor, ...]
+"""Of a network with a click branch, what ``decode`` starts from: FineNet's part of the finest level
+[N, 1.5 * width, S/4, S/4], the laterals of strides 8 and 16, PSP's direct part, and its four pooled
+parts before their ReLU. Of one without, the finished logits [N, 1, S, S]."""
+
+
+def inference_form(network: nn.Module) -> InferenceNetwork:
+    """Build the form for predicting from a trained network; its logits differ by rounding only.
+
+    Args:
+        network: a ``MainNetwork`` or ``RefinementNetwork``, on any device. It stays as it is; what
+            is returned has tensors of its own, without gradients.
+
+    Raises:
+        TypeError: another kind of module.
+    """
+    if not isinstance(network, MainNetwork | RefinementNetwork):
+        raise TypeError(f"{type(network).__name__} has no form for predicting")
+    return InferenceNetwork(network).eval()
+
+
+class InferenceNetwork(nn.Module):
+    """A network for predicting; built by ``inference_form``.
+
+    Args:
+        network: what it is made from.
+    """
+
+    def __init__(self, network: MainNetwork | RefinementNetwork) -> None:
+        super().__init__()
+        self.refines = isinstance(network, RefinementNetwork)
+        """Whether clicks go to ``decode``."""
+        self.backbone = _folded_backbone(network.backbone)
+        deep = network.backbone.channels[3]
+        self.context = _Context(network.psp4, deep)
+        self.decoder = _Decoder(network.Coarse_net, network.Fine_net)
+        self.clicks = _Clicks(network) if isinstance(network, RefinementNetwork) else None
+
+    def encode(self, x: Tensor) -> EncodedCrop:
+        """All that can be computed before the clicks are known.
+
+        Args:
+            x: [N, 5, S, S]: R, G, B, inside map, outside map, each 0..255.
+        """
+        features: Features = self.backbone(x)
+        crop = (*self.decoder.encode(features), *self.context.encode(features.deep))
+        if self.refines:
+            return crop
+        return (self._finish(crop, None, (x.shape[-2], x.shape[-1])),)
+
+    def decode(self, crop: EncodedCrop, clicks: Tensor) -> Tensor:
+        """Logits [N, 1, S, S] for the guidance maps of all clicks, [N, 2, S, S], 0..255.
+
+        A network without a click branch has its logits already; the maps are not looked at.
+        """
+        return self._finish(crop, clicks, (clicks.shape[-2], clicks.shape[-1]))
+
+    def forward(self, x: Tensor, clicks: Tensor) -> Tensor:
+        """``decode(encode(x), clicks)``."""
+        return self.decode(self.encode(x), clicks)
+
+    def _finish(self, crop: EncodedCrop, clicks: Tensor | None, size: tuple[int, int]) -> Tensor:
+        if len(crop) == 1:
+            return crop[0]
+        fine, stride8, stride16, direct, *pooled = crop
+        deep_clicks = None
+        if self.clicks is not None:
+            assert clicks is not None
+            deep_clicks, at_stride8, at_stride4 = self.clicks(clicks)
+            if at_stride8 is not None:
+                stride8, fine = stride8 + at_stride8, fine + at_stride4
+        deep = self.context.finish(direct, pooled, deep_clicks)
+        return resize(self.decoder.finish(deep, stride16, stride8, fine), size)
+
+
+class _Context(nn.Module):
+    """PSP. Its bottleneck is a sum of a direct part and one part for each pooled grid.
+
+    Args:
+        psp: what it is made from.
+        features: how many of its input channels are the backbone's; the others are the clicks'.
+    """
+
+    def __init__(self, psp: PSP, features: int) -> None:
+        super().__init__()
+        stages = [folded(stage[1], stage[2]) for stage in _sequences(psp.stages)]
+        width = stages[0][0].shape[0]
+        weight, shift = folded(psp.bottleneck[0], psp.bottleneck[1])
+        clicks = weight.shape[1] - len(BINS) * width - features
+        *pooled, direct = weight.split([*[width] * len(BINS), features + clicks], dim=1)
+        self.stages = nn.ModuleList(layer((w[:, :features], bias)) for w, bias in stages)
+        self.projections = nn.ModuleList(layer((w, shift), bias=False) for w in pooled)
+        self.direct = layer((direct[:, :features], shift))
+        self.click_stages: nn.ModuleList | None = None
+        if clicks:
+            self.click_stages = nn.ModuleList(
+                layer((w[:, features:], bias), bias=False) for w, bias in stages
+            )
+            self.click_direct = layer((direct[:, features:], shift), bias=False)
+
+    def encode(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The direct part and the pooled ones, before any ReLU."""
+        pooled = (
+            stage(F.adaptive_avg_pool2d(features, bins))
+            for bins, stage in zip(BINS, self.stages, strict=True)
+        )
+        return (self.direct(features), *pooled)
+
+    def finish(self, direct: Tensor, pooled: list[Tensor], clicks: Tensor | None) -> Tensor:
+        """PSP's output [N, outputs, S/16, S/16]."""
+        size = (direct.shape[-2], direct.shape[-1])
+        if clicks is not None:
+            assert self.click_stages is not None
+            direct = direct + self.click_direct(clicks)
+            pooled = [
+                part + stage(F.adaptive_avg_pool2d(clicks, bins))
+                for part, stage, bins in zip(pooled, self.click_stages, BINS, strict=True)
+            ]
+        for part, projection in zip(pooled, self.projections, strict=True):
+            direct = direct + resize(projection(F.relu(part)), size)
+        return F.relu(direct)
+
+
+class _Decoder(nn.Module):
+    """CoarseNet and FineNet up to the logits at stride 4."""
+
+    def __init__(self, coarse: CoarseNet, fine: FineNet) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(fold(s[0], s[1]) for s in _sequences(coarse.laterals))
+        _, to_level2, to_level3 = _sequences(coarse.upsamples)
+        self.to_level2 = fold(to_level2[1], to_level2[2])
+        self.cascade = nn.ModuleList(
+            nn.Sequential(*(_Block(block) for block in blocks))
+            for blocks in _sequences(fine.cascade)[:3]
+        )
+        last = fine.final_predict[0]
+        assert isinstance(last, FineBottleneck)
+        # The widest stage: its first convolution and its shortcut, both of all levels at once.
+        wide, bias = widest(fine)
+        level0, level1, level2, level3 = wide.chunk(4, dim=1)
+        self.split = last.conv1.out_channels
+        self.widest = nn.ModuleList(
+            layer((part, bias), bias=False) for part in (level0, level1, level2)
+        )
+        self.finest = layer((level3, bias))
+        self.through = layer(then(folded(to_level3[1], to_level3[2]), level3))
+        self.conv2, self.conv3 = fold(last.conv2, last.bn2), fold(last.conv3, last.bn3)
+        self.predict = fold(fine.final_predict[1], fine.final_predict[2])
+
+    def encode(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """FineNet's part of the finest level, and the laterals of strides 8 and 16."""
+        _, stride16, stride8, stride4 = self.laterals
+        return (
+            self.finest(F.relu(stride4(features.stride4))),
+            F.relu(stride8(features.stride8)),
+            F.relu(stride16(features.stride16)),
+        )
+
+    def finish(self, deep: Tensor, stride16: Tensor, stride8: Tensor, fine: Tensor) -> Tensor:
+        """Logits [N, 1, S/4, S/4]."""
+        level0 = F.relu(self.laterals[0](deep))
+        level1 = stride16 + level0
+        half, whole = _size(stride8), _size(fine)
+        level2 = stride8 + resize(self.to_level2(level1), half)
+        coarse = self.widest[0](self.cascade[0](level0)) + self.widest[1](self.cascade[1](level1))
+        middle = self.widest[2](self.cascade[2](level2)) + self.through(level2)
+        wide = fine + resize(middle, whole) + resize(coarse, whole)
+        out = F.relu(self.conv2(F.relu(wide[:, : self.split])))
+        out = F.relu(self.conv3(out) + wide[:, self.split :])
+        return self.predict(out)  # type: ignore[no-any-return]
+
+
+class _Clicks(nn.Module):
+    """The click encoder, and what it adds to the decoder where the network has skips."""
+
+    def __init__(self, network: RefinementNetwork) -> None:
+        super().__init__()
+        layers = list(network.iog_points)
+        self.layers = nn.ModuleList(
+            fold(conv, norm) for conv, norm in zip(layers[::3], layers[1::3], strict=True)
+        )
+        self.skips: nn.ModuleList | None = None
+        if network.click_skips is not None:
+            stride8, stride4 = _sequences(network.click_skips)
+            level3 = widest(network.Fine_net)[0].chunk(4, dim=1)[3]
+            self.skips = nn.ModuleList(
+                [
+                    fold(stride8[0], stride8[1]),
+                    layer(then(folded(stride4[0], stride4[1]), level3)),
+                ]
+            )
+
+    def forward(self, clicks: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Features at stride 16, and additions to level 2 and to FineNet's part of level 3."""
+        stages = []
+        for conv in self.layers:
+            clicks = F.relu(conv(clicks))
+            stages.append(clicks)
+        if self.skips is None:
+            return clicks, None, None
+        return clicks, self.skips[0](stages[2]), self.skips[1](stages[1])
+
+
+class _Block(nn.Module):
+    """FineNet's residual block."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(block, FineBottleneck)
+        self.conv1, self.conv2 = fold(block.conv1, block.bn1), fold(block.conv2, block.bn2)
+        self.conv3 = fold(block.conv3, block.bn3)
+        self.shortcut = fold(block.downsample[0], block.downsample[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H, W]."""
+        out = F.relu(self.conv2(F.relu(self.conv1(x))))
+        return F.relu(self.conv3(out) + self.shortcut(x))
+
+
+def widest(fine: FineNet) -> tuple[Tensor, Tensor]:
+    """First convolution and shortcut of FineNet's last block, stacked: [1.5 w, 4 w, 1, 1]."""
+    last = fine.final_predict[0]
+    assert isinstance(last, FineBottleneck)
+    parts = (
+        folded(last.conv1, last.bn1),
+        folded(last.downsample[0], last.downsample[1]),
+    )
+    return torch.cat([w for w, _ in parts]), torch.cat([bias for _, bias in parts])
+
+
+def _folded_backbone(backbone: ResNet101 | MobileNetV1) -> ResNet101 | MobileNetV1:
+    """A backbone of the same kind whose BatchNorms are gone."""
+    with torch.device("meta"):
+        copy = type(backbone)(backbone.channels[0] // 4).requires_grad_(False)
+    for source, target in zip(backbone.modules(), copy.modules(), strict=True):
+        for conv, norm in _pairs(source):
+            setattr(target, conv, fold(getattr(source, conv), getattr(source, norm)))
+            setattr(target, norm, nn.Identity())
+    return copy
+
+
+def _pairs(module: nn.Module) -> list[tuple[str, str]]:
+    """Names of the convolutions of a backbone's module, each with the BatchNorm after it."""
+    if isinstance(module, Bottleneck):
+        return [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")]
+    if isinstance(module, SeparableConv):
+        return [("depthwise", "bn1"), ("pointwise", "bn2")]
+    if isinstance(module, ResNet101 | MobileNetV1):
+        return [("conv1", "bn1")]
+    children = list(module.children())
+    shortcut = (
+        isinstance(module, nn.Sequential) and len(children) == 2 and type(children[0]) is nn.Conv2d
+    )
+    return [("0", "1")] if shortcut else []
+
+
+def _sequences(modules: nn.ModuleList) -> list[nn.Sequential]:
+    found = list(modules)
+    assert all(isinstance(m, nn.Sequential) for m in found)
+    return found  # type: ignore[return-value]
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return (x.shape[-2], x.shape[-1])
