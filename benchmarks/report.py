@@ -27,7 +27,7 @@ Each time is that of one request, from its JSON to the text of the answer, witho
 between client and server. *First click*: nothing about the image is cached; *next click*: one more
 click on the same box. All contenders of a model took turns with *stock*, a plain rendering of
 CVAT's own IOG function (`benchmarks/stock.py`), and ratios are to that. Where weights are random
-the times are those of real ones, but the mask is what chance makes of it.
+the times are those of real ones, for a mask of almost the whole crop.
 """
 
 

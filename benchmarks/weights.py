@@ -47,9 +47,15 @@ def _random_state(architecture: str) -> dict[str, Tensor]:
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None
-        inputs = [torch.rand(2, 5, 256, 256) * 255]
-        if architecture != "iog-resnet101":
-            inputs.append(torch.rand(2, 2, 256, 256) * 255)
+        sides = (64, 256)
+        samples = [[torch.rand(2, n, side, side) * 255 for n in (5, 2)] for side in sides]
+        count = 1 if architecture == "iog-resnet101" else 2  # inputs: has it a click branch?
         with torch.no_grad():
-            network.train()(*inputs)
-    return dict(network.state_dict())
+            network.train()(*samples[0][:count])
+            logits = network.eval()(*samples[1][:count])[-1]
+        state = dict(network.state_dict())
+        # Almost every pixel of a crop becomes object: no mask costs more to write.
+        last = "Fine_net.final_predict.2"
+        state[f"{last}.weight"] = state[f"{last}.weight"] / logits.std()
+        state[f"{last}.bias"] = (state[f"{last}.bias"] - logits.mean()) / logits.std() + 4
+    return state

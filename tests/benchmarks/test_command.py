@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from tests.random_weights import write_random_lite
+
+
+def test_a_run_compares_with_stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = write_random_lite(tmp_path / "mine.pt")
+    monkeypatch.setenv("IOG_THREADS", "1")
+    monkeypatch.setenv("IOG_DEVICE", "cpu")
+    arguments = ["bench", "--model", str(weights), "--engine", "torch", "--image-size", "96x64"]
+    options = ["--quick", "--rounds", "1", "--json", str(tmp_path / "rows.json")]
+    done = CliRunner().invoke(app, [*arguments, *options, "--report", str(tmp_path / "results")])
+    assert done.exit_code == 0, done.output
+    assert "first click" in done.output
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    models = {row["model"] for row in rows}
+    assert models == {"stock", "mine"}
+    ratios = {(row["model"], row["what"]): row["ratio_to_stock"] for row in rows}
+    for what in ("cold_start", "first_click", "next_click", "network", "encode"):
+        assert ratios["stock", what] == 1
+        assert ratios["mine", what] > 0
+    (report,) = (tmp_path / "results").glob("*.md")
+    assert "| stock | torch fp32 | 96x64 |" in report.read_text()
+
+
+@pytest.mark.parametrize("size", ["1920", "x", "0x0", "1920x1080,12", "99999x100"])
+def test_sizes_that_are_none_are_refused(size: str) -> None:
+    done = CliRunner().invoke(app, ["bench", "--image-size", size])
+    assert done.exit_code == 2
+    assert "1920x1080" in done.output
