@@ -30,7 +30,7 @@ run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 test: $(DEVELOPMENT) ## every test, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-check: $(DEVELOPMENT) ## ruff (lint and format) and mypy --strict
+check: $(DEVELOPMENT) ## ruff (lint and format), mypy --strict, and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict

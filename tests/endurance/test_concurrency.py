@@ -15,8 +15,8 @@ from tests.endurance.harness import FULL, figure, service
 from tests.endurance.mixture import clicks
 
 CLIENTS = 16
-DIFFERENT = 40 if FULL else 12
-EACH = 20 if FULL else 4
+DIFFERENT = 24 if FULL else 12
+EACH = 12 if FULL else 4
 
 
 @pytest.mark.timeout(1800)

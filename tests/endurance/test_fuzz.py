@@ -60,12 +60,16 @@ def mutated_requests(draw: st.DrawFn) -> bytes:
     if kind == "field":
         request[draw(st.sampled_from(FIELDS))] = draw(JSON_VALUES)
         return json.dumps(request).encode()
-    number = st.sampled_from(ODD_NUMBERS) | st.floats(-100, 100) | st.floats()
     if kind == "number":
-        point = st.tuples(number, number)
-        request["obj_bbox"] = draw(st.tuples(point, point) | st.lists(point, max_size=6))
-        request["pos_points"] = draw(st.lists(point, max_size=4))
-        request["neg_points"] = draw(st.lists(point, max_size=4))
+        near = st.floats(-20, 80) | st.integers(0, 50)
+        numbers = draw(st.lists(near, min_size=8, max_size=8))
+        if draw(st.booleans()):
+            odd = st.sampled_from(ODD_NUMBERS) | st.floats()
+            numbers[draw(st.integers(0, 7))] = draw(odd)
+        points = [numbers[n : n + 2] for n in range(0, 8, 2)]
+        several = draw(st.integers(1, 2))
+        request["obj_bbox"] = points[:2] * several
+        request["pos_points"], request["neg_points"] = points[2:3], points[3:]
         return json.dumps(request).encode()
     text = json.dumps(request).encode()
     return draw(changed(text))
