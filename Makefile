@@ -17,10 +17,10 @@ SERVING := $(VENV)/.serving
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench format clean
+.PHONY: help setup run test endurance check bench format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(SERVING) ## set up .venv with what serving needs
 
@@ -34,6 +34,10 @@ check: $(DEVELOPMENT) ## ruff (lint and format), mypy --strict, and known vulner
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+	$(BIN)/python -m tests.audit
+
+endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; GROUPS= chooses some
+	$(BIN)/python -m tests.endurance $(GROUPS)
 
 # Nothing else should run meanwhile. QUICK=1 is for a look, and leaves no figure to quote.
 BENCH := --model iog-lite --model iog-pascal-sbd-refinement $(if $(QUICK),--quick,--model iog-pascal-sbd) \

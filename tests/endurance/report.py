@@ -13,11 +13,11 @@ Figure = dict[str, Any]
 
 _HEAD = """# Endurance
 
-What the function was put through, and what it cost. `make endurance` runs it all and writes this page;
-`make test` runs a short form of each. Every test is in `tests/endurance/`; every request goes to a real
-`iog serve` over HTTP, with one CPU thread for each worker. CPU seconds and memory are those of the host and its
-workers together. Wall-clock times depend on what else the machine does: the load average before
-each group is given.
+What the function was put through, and what it cost. `make endurance` runs it all and writes this
+page; `make test` runs a short form of each. Every test is in `tests/endurance/`; requests go to a
+real `iog serve` over HTTP, with one CPU thread for each worker. CPU seconds and memory are those of
+the host and its workers together. Wall-clock times depend on what else the machine does: the load
+average before each group is given.
 """
 _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # group: title, remark, columns as "heading=key"
@@ -34,15 +34,16 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "soak": (
         "Soak",
-        "A small network; half clicks on a photograph, half the requests of [request-cases.md](request-cases.md). "
-        "Bound: at the end 5 % more memory than after 500 requests, no descriptor more.",
+        "A small network; half clicks on a photograph, half the requests of "
+        "[request-cases.md](request-cases.md). Bound: at the end 5 % more memory than after 500 requests, no descriptor more.",
         ("requests=requests", "MB after 500=rss_mb_then", "MB at the end=rss_mb_end",
          "descriptors after 500=descriptors_then", "at the end=descriptors_end",
          "first thousand, ms=first_ms", "last thousand, ms=last_ms"),
     ),
     "concurrency": (
         "Concurrency",
-        "iog-lite, different clicks on a photograph; every answer was the one that a single client gets.",
+        "iog-lite, different clicks on a photograph; every answer was the one that a single "
+        "client gets.",
         ("workers=workers", "clients=clients", "requests=requests", "per second=per_second",
          "p50, ms=p50_ms", "p95, ms=p95_ms", "p99, ms=p99_ms"),
     ),
@@ -92,8 +93,10 @@ def _sections(rows: list[Figure]) -> Iterator[str]:
 
 def _runs(runs: list[Figure]) -> Iterator[str]:
     yield "## Measured\n"
-    columns = ("group=run", "passed=passed", "took, s=s", "date=date", "commit=commit",
-               "processor=processor", "cores=cores", "load before=load", "Python=python")  # fmt: skip
+    columns = (
+        *("group=run", "passed=passed", "took, s=s", "date=date", "commit=commit"),
+        *("processor=processor", "cores=cores", "load before=load", "Python=python"),
+    )
     yield from _table(runs, columns)
 
 
