@@ -35,7 +35,8 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "soak": (
         "Soak",
         "A small network; half clicks on a photograph, half the requests of "
-        "[request-cases.md](request-cases.md). Bound: at the end 5 % more memory than after 500 requests, no descriptor more.",
+        "[request-cases.md](request-cases.md). Bound: at the end 5 % more memory than after 500 "
+        "requests, no descriptor more.",
         ("requests=requests", "MB after 500=rss_mb_then", "MB at the end=rss_mb_end",
          "descriptors after 500=descriptors_then", "at the end=descriptors_end",
          "first thousand, ms=first_ms", "last thousand, ms=last_ms"),
