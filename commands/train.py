@@ -87,7 +87,7 @@ def train(
 ) -> None:
     """Train a network, or go on with the run in --out."""
     epochs = 0.0 if steps and epochs is None else epochs
-    flags = {"steps": steps, "epochs": epochs, "batch": batch, "hold_out": hold_out}
+    flags: dict[str, Any] = {"steps": steps, "epochs": epochs, "batch": batch, "hold_out": hold_out}
     flags |= {"precision": precision, "seed": seed, "workers": workers, "threads": threads}
     from training.config import TrainingConfig
     from training.export import export
@@ -221,6 +221,8 @@ def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context ma
             task = bar.add_task("training", total=steps, rate="")
 
             def report(done: int, row: dict[str, float] | None) -> None:
+                if not bar.tasks[0].completed and done > 1:  # the run went on from here
+                    bar.reset(task, completed=done)
                 bar.update(task, completed=done)
                 if row is not None:
                     bar.update(task, rate=f"{row['samples_per_s']:.1f}/s")

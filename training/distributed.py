@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -46,7 +47,8 @@ def joined(device: str) -> Iterator[Place]:
     on_gpu = place.device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(place.device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    # One process validates while the others wait, on a large data set for longer than the default.
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=12))
     try:
         yield place
     finally:

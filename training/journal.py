@@ -70,12 +70,14 @@ def read_log(path: Path) -> list[Row]:
     """The rows of a run's CSV file, without the columns that are empty; none without a file."""
     if not path.is_file():
         return []
+    rows = []
     with path.open(newline="") as file:
-        return [
-            {key: float(value) for key, value in row.items() if value}
-            for row in csv.DictReader(file)
-            if row["loss"]  # the last line may have been cut off
-        ]
+        for row in csv.DictReader(file):
+            try:
+                rows.append({key: float(value) for key, value in row.items() if value})
+            except ValueError:
+                break  # the last line of a run that lost its disk or its power
+    return [row for row in rows if "loss" in row]
 
 
 def plot(rows: list[Row], path: Path) -> Path:
@@ -89,7 +91,7 @@ def plot(rows: list[Row], path: Path) -> Path:
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     left = figure.add_subplot(xlabel="step", ylabel="loss", title="Training")
     losses = [(row["step"], row["loss"]) for row in rows if math.isfinite(row["loss"])]
-    left.plot(*zip(*losses, strict=True), color="C0", label="loss") if losses else None
+    left.plot([s for s, _ in losses], [v for _, v in losses], color="C0", label="loss")
     right = left.twinx()
     right.set_ylabel("mean IoU on the validation objects")
     for number, (key, label) in enumerate(

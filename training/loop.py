@@ -110,16 +110,15 @@ def _train(
         objective = DistributedDataParallel(objective, find_unused_parameters=True)
     journal = Journal(out, step=start) if place.leads else None
     batches = _batches(config, data, start, place)
-    about, began, losses = _about(described), time.perf_counter(), []
+    about, began = _about(described), time.perf_counter()
+    losses: list[float] = []
     for step in range(start, config.steps):
         set_learning_rate(optimiser, config, step)
         _set_mode(network, config)
         loss = 0.0
         for turn in range(config.accumulate):
             loss += _backward(objective, next(batches), scaler, config, step, turn, place)
-        if not (math.isfinite(loss) or scaler.is_enabled()):
-            raise SettingsError(f"the loss of step {step + 1} is {loss}: lower the learning rates")
-        losses.append(loss)
+        losses.append(_finite(loss, losses, scaler, step))
         _update(network, optimiser, scaler, config)
         average.update_parameters(network)
 
@@ -132,7 +131,7 @@ def _train(
             losses.clear()
             if journal is not None:
                 if validation is not None and _is_due(config, done):
-                    row |= validate(average.module, config, validation, device=place.device)
+                    row |= validate(average.module, config, validation)
                 state = _training_state(done, network, average, optimiser, scaler)
                 _save(out, average, config, {**about, "metrics": row}, state, journal)
             wait_for_all(place)
@@ -186,6 +185,19 @@ def _backward(
         loss = objective(x, label, valid, step * config.accumulate + turn) / config.accumulate
         scaler.scale(loss).backward()
     return float(loss.detach())
+
+
+def _finite(loss: float, before: list[float], scaler: torch.amp.GradScaler, step: int) -> float:
+    """The loss, or with fp16 the one before it where a step overflowed, which the scaler skips.
+
+    Raises:
+        SettingsError: the run is lost.
+    """
+    if math.isfinite(loss):
+        return loss
+    if scaler.is_enabled() and before and scaler.get_scale() > 1.0:
+        return before[-1]
+    raise SettingsError(f"the loss of step {step + 1} is {loss}: lower the learning rates")
 
 
 def _update(

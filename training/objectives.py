@@ -75,7 +75,7 @@ def batch_loss(network: nn.Module, example: Example, config: TrainingConfig, ste
             example.label,
             example.valid,
             clicks,
-            fwhm=config.frame_at(step).fwhm,
+            fwhm=_fwhm(example, config),
             max_clicks=config.max_clicks,
             rng=rng,
         )
@@ -97,9 +97,7 @@ def _two_passes(
     if _mean_iou(logits, example) >= GOOD_ENOUGH:
         # Every parameter takes part in every step, which several GPUs rely on.
         return loss
-    # The frame follows from the example, as the small frame of a run's first part does.
-    fwhm = config.crop.fwhm * example.x.shape[-1] / config.crop.frame
-    maps = upstream_click(logits, example, maps, fwhm=fwhm, slips=config.upstream)
+    maps = upstream_click(logits, example, maps, fwhm=_fwhm(example, config), slips=config.upstream)
     with autocast:
         second = [o.float() for o in network.decode(features, maps)]
     return 0.5 * loss + 0.5 * _loss(second, example, config)
@@ -124,6 +122,11 @@ def _loss(outputs: Sequence[Tensor], example: Example, config: TrainingConfig) -
         side_loss = side_loss + soft_iou_loss(side, small_label, small_valid)
         loss = loss + config.side_weight * side_loss
     return loss
+
+
+def _fwhm(example: Example, config: TrainingConfig) -> float:
+    """Width of a click in the example's frame, which is smaller in a run's first part."""
+    return config.crop.fwhm * example.x.shape[-1] / config.crop.frame
 
 
 def _full_size(logits: Tensor, example: Example) -> Tensor:

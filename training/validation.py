@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from caching import ByteCache
@@ -11,25 +10,23 @@ from evaluation.annotation import AnnotatorProtocol
 from evaluation.protocol import Summary
 from evaluation.run import score_objects
 from evaluation.segmenters import PredictorSegmenter
-from networks.engines import TorchEngine
+from networks.inference import inference_form
+from networks.torchengine import TorchEngine
 from predictor import Predictor
 from training.config import TrainingConfig
 
 CLICKS = 4
 
 
-def validate(
-    network: nn.Module, config: TrainingConfig, objects: Dataset, *, device: torch.device
-) -> dict[str, float]:
+def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> dict[str, float]:
     """Mean IoU with a tight box and one click, and after three corrections, over ``objects``.
 
     Args:
         network: put into eval mode.
         objects: data the network is not trained on.
-        device: where the network is.
     """
     predictor = Predictor(
-        TorchEngine(network.eval(), device=str(device)),
+        TorchEngine(inference_form(network.eval())),
         config.crop,
         threshold=config.threshold,
         cache=ByteCache(64 << 20),

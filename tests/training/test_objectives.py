@@ -112,6 +112,23 @@ def test_a_good_first_pass_is_not_corrected(
     assert len(calls) == passes
 
 
+def test_corrective_clicks_are_as_wide_as_the_examples_own(
+    example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with accumulated batches, whose numbers run ahead of the steps."""
+    widths: list[float] = []
+
+    def watched(*tensors: Tensor, fwhm: float, **_: object) -> Tensor:
+        widths.append(fwhm)
+        return tensors[3]
+
+    monkeypatch.setattr(objectives, "corrected_clicks", watched)
+    config = replace(CONFIG, small_frame=FRAME, small_share=0.5, steps=10, accumulate=2)
+    config = replace(config, crop=CropRule(frame=2 * FRAME, fwhm=6))
+    batch_loss(refinement_network(), example, config, 9)
+    assert widths == [3.0]
+
+
 def masks(*boxes: tuple[slice, slice]) -> Tensor:
     out = torch.zeros(len(boxes), 1, 32, 32)
     for mask, (rows, columns) in zip(out, boxes, strict=True):
