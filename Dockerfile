@@ -1,0 +1,96 @@
+# Two images from one file, for amd64 and arm64; docs/deploy.md says when to use which.
+#
+#   docker build -t iog-nuclio .                                        `iog serve` on port 8080
+#   docker build -t cvat.pth.shiyinzhang.iog --target nuclio \
+#     --build-arg NUCLIO_LABEL=1.15.9 .                                 for nuctl deploy --run-image
+
+ARG PYTHON_VERSION=3.11
+# The version of the dashboard and of nuctl.
+ARG NUCLIO_LABEL=1.15.9
+ARG NUCLIO_ARCH=amd64
+ARG NUCLIO_ONBUILD_IMAGE=quay.io/nuclio/handler-builder-python-onbuild:${NUCLIO_LABEL}-${NUCLIO_ARCH}
+ARG NUCLIO_UHTTPC_IMAGE=quay.io/nuclio/uhttpc:0.0.1-${NUCLIO_ARCH}
+
+# ---- what both need: the pinned packages, wheels only, so that no compiler is ever wanted
+FROM python:${PYTHON_VERSION}-slim AS packages
+# torch alone comes from here: builds without CUDA. PyPI has everything else.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY requirements.txt /opt/iog/requirements.txt
+# Nuclio brings the nuclio_sdk of its own version.
+RUN grep -v '^nuclio_sdk' /opt/iog/requirements.txt > /opt/iog/serving.txt \
+    && pip install --no-cache-dir --only-binary=:all: --no-deps \
+        --extra-index-url "${TORCH_INDEX}" "$(grep '^torch==' /opt/iog/serving.txt)" \
+    && pip install --no-cache-dir --only-binary=:all: --requirement /opt/iog/serving.txt
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    OMP_WAIT_POLICY=PASSIVE \
+    IOG_WEIGHTS_DIR=/opt/iog/weights \
+    HOME=/tmp
+
+# ---- the model: found or fetched, and checked, before the code is copied
+FROM packages AS model
+# A name from `iog weights list`, or that of NAME.pt in weights/.
+ARG IOG_MODEL=iog-lite
+# A file or an address to take published weights from, in place of Google Drive.
+ARG IOG_MIRROR=
+WORKDIR /opt/iog/build
+COPY cli.py cores.py errors.py settings.py ./
+COPY commands commands
+COPY dataloaders dataloaders
+COPY networks networks
+COPY weights weights
+COPY deploy/prepare-model.sh ./
+RUN mkdir -p /opt/iog/weights && sh prepare-model.sh "${IOG_MODEL}" "${IOG_MIRROR}" \
+    && rm -rf /opt/iog/weights/.fetch
+
+# ---- Nuclio's own parts
+FROM ${NUCLIO_UHTTPC_IMAGE} AS uhttpc
+FROM ${NUCLIO_ONBUILD_IMAGE} AS processor
+
+# ---- (a) the function with Nuclio's processor inside
+FROM packages AS nuclio
+ARG PYTHON_VERSION
+ARG IOG_MODEL=iog-lite
+ENV IOG_MODEL=${IOG_MODEL}
+COPY --from=processor /home/nuclio/bin/processor /usr/local/bin/processor
+COPY --from=processor /home/nuclio/bin/py /opt/nuclio/
+COPY --from=processor /home/nuclio/bin/py${PYTHON_VERSION}-whl /opt/nuclio/whl/
+COPY --from=uhttpc /home/nuclio/bin/uhttpc /usr/local/bin/uhttpc
+RUN python -m pip install --no-cache-dir --no-index --find-links /opt/nuclio/whl nuclio-sdk msgpack
+COPY --from=model /opt/iog/weights /opt/iog/weights
+COPY . /opt/nuclio/
+RUN python -m compileall -q /opt/nuclio
+LABEL org.opencontainers.image.title="IOG for CVAT, with Nuclio's processor" \
+      org.opencontainers.image.description="Inside-Outside Guidance: interactive segmentation from a box and clicks"
+WORKDIR /opt/nuclio
+USER 65532:65532
+EXPOSE 8080
+# nuctl waits for it.
+HEALTHCHECK --interval=1s --timeout=3s CMD ["/usr/local/bin/uhttpc", "--url", "http://127.0.0.1:8082/ready"]
+CMD ["processor"]
+
+# ---- (b) the function on its own; last, so that it is what a plain `docker build .` makes
+FROM packages AS standalone
+ARG IOG_MODEL=iog-lite
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ENV IOG_MODEL=${IOG_MODEL}
+RUN pip install --no-cache-dir --only-binary=:all: --no-deps \
+        "$(grep '^nuclio_sdk==' /opt/iog/requirements.txt)"
+COPY --from=model /opt/iog/weights /opt/iog/weights
+WORKDIR /opt/iog/app
+COPY . .
+# In place, as the weights that come with the project are looked for beside the code.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
+    && python -m compileall -q .
+LABEL org.opencontainers.image.title="IOG for CVAT, on its own" \
+      org.opencontainers.image.description="Inside-Outside Guidance: interactive segmentation from a box and clicks" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# Nothing is written, save sockets and the like in /tmp: --read-only --tmpfs /tmp works.
+USER 65532:65532
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
+ENTRYPOINT ["iog"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "8080"]

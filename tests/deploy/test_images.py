@@ -1,0 +1,171 @@
+"""The images: what they are made of, and that the model gets into them or says why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.recipes import ROOT, Stage, copy_into, dockerfile, function
+
+ARGUMENTS, STAGES = dockerfile()
+RECIPES = {
+    "Dockerfile": STAGES["model"],
+    "function.yaml": function("function.yaml"),
+    "function-gpu.yaml": function("function-gpu.yaml"),
+}
+
+
+def _prepare(recipe: Stage, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the build's RUN does, with nothing but the files that were copied before it."""
+    code = folder / "build"
+    copy_into(code, recipe, workdir="/opt/iog/build")
+    binaries = folder / "bin"
+    binaries.mkdir()
+    python = binaries / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    environment = {
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "IOG_WEIGHTS_DIR": str(folder / "weights"),
+        "HOME": str(folder),
+    }
+    return subprocess.run(
+        ["sh", "prepare-model.sh", *arguments],
+        cwd=code,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_files_copied_first_are_enough_to_check_the_model(tmp_path: Path) -> None:
+    done = _prepare(RECIPES["Dockerfile"], tmp_path, "iog-lite", "")
+
+    assert done.returncode == 0, done.stderr
+    assert "iog-lite: good" in done.stdout
+
+
+def test_all_builds_copy_the_same_files_first(tmp_path: Path) -> None:
+    trees = []
+    for name, recipe in RECIPES.items():
+        copy_into(tmp_path / name, recipe, workdir="/opt/iog/build")
+        found = (tmp_path / name).rglob("*")
+        trees.append({path.relative_to(tmp_path / name) for path in found})
+
+    assert trees[0]
+    assert trees[1:] == trees[:-1]
+
+
+def test_a_build_without_weights_stops_and_says_what_to_do(tmp_path: Path) -> None:
+    done = _prepare(RECIPES["Dockerfile"], tmp_path, "iog-pascal-sbd", str(tmp_path / "no.pth"))
+
+    assert done.returncode == 1
+    for advice in ("no.pth", "IOG_MIRROR=", "weights/", "IOG_MODEL=iog-lite"):
+        assert advice in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Mirrors" in (ROOT / "docs" / "deploy.md").read_text()
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_model_is_chosen_by_a_build_argument(recipe: Stage) -> None:
+    assert "IOG_MODEL=iog-lite" in recipe.values("ARG")
+    assert "IOG_MIRROR=" in recipe.values("ARG")
+    assert 'sh prepare-model.sh "${IOG_MODEL}" "${IOG_MIRROR}"' in recipe.values("RUN")[-1]
+
+
+@pytest.mark.parametrize("name", ["function.yaml", "function-gpu.yaml", "packages"])
+def test_the_pinned_wheels_are_installed_before_anything_else_is_copied(name: str) -> None:
+    stage = STAGES[name] if name in STAGES else RECIPES[name]
+    kinds = [kind for kind, _ in stage.steps]
+    copies, runs = stage.values("COPY"), stage.values("RUN")
+
+    assert copies[0].split()[0].removeprefix("handler/") == "requirements.txt"
+    assert kinds.index("RUN") < len(kinds) - 1 - kinds[::-1].index("COPY") or len(copies) == 1
+    assert "--requirement /opt/iog/serving.txt" in runs[0]
+    assert runs[0].count("pip install") == runs[0].count("--only-binary=:all:")
+    cpu = name != "function-gpu.yaml"
+    index = "TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+    assert (index in stage.values("ARG")) == cpu
+    # A second index is asked for torch alone: whatever else it offers is not taken.
+    for command in runs[0].split("&&"):
+        if "--extra-index-url" in command:
+            assert "--no-deps" in command
+            assert "^torch==" in command
+
+
+def test_the_pinned_torch_is_one_line_that_the_builds_find() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+
+    for package in ("torch", "nuclio_sdk"):
+        assert len([line for line in lines if re.match(rf"{package}==\d", line)]) == 1
+
+
+def test_base_images_are_slim_and_of_one_python() -> None:
+    version = ARGUMENTS["PYTHON_VERSION"]
+
+    assert STAGES["packages"].base == "python:${PYTHON_VERSION}-slim"
+    for name in ("function.yaml", "function-gpu.yaml"):
+        assert RECIPES[name].base == f"python:{version}-slim"
+    everything = "".join(v for s in [*STAGES.values(), *RECIPES.values()] for _, v in s.steps)
+    for word in ("conda", "apt", "gcc", "build-essential", "sudo"):
+        assert not re.search(rf"\b{word}\b", everything)
+
+
+@pytest.mark.parametrize("name", ["nuclio", "standalone"])
+def test_the_code_comes_last_and_runs_as_nobody(name: str) -> None:
+    stage = STAGES[name]
+    kinds = [kind for kind, _ in stage.steps]
+    copies = stage.values("COPY")
+
+    assert stage.base == "packages"
+    assert copies[-1].split()[0] == "."
+    assert copies[-2].startswith("--from=model /opt/iog/weights")
+    (user,) = stage.values("USER")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, which Kubernetes can check"
+    for kind in ("HEALTHCHECK", "EXPOSE", "CMD"):
+        assert kinds.count(kind) == 1
+    assert kinds.index("USER") > max(i for i, kind in enumerate(kinds) if kind == "RUN")
+    assert all("org.opencontainers.image." in label for label in stage.values("LABEL"))
+
+
+def test_a_plain_build_makes_the_standalone_image() -> None:
+    name, stage = list(STAGES.items())[-1]
+
+    assert name == "standalone"
+    assert stage.values("ENTRYPOINT") == ['["iog"]']
+    assert stage.values("CMD") == ['["serve", "--host", "0.0.0.0", "--port", "8080"]']
+
+
+def test_nuclios_parts_come_from_the_image_given_as_an_argument() -> None:
+    assert STAGES["processor"].base == "${NUCLIO_ONBUILD_IMAGE}"
+    assert ARGUMENTS["NUCLIO_ONBUILD_IMAGE"].endswith(":${NUCLIO_LABEL}-${NUCLIO_ARCH}")
+    sources = [v.split()[1] for v in STAGES["nuclio"].values("COPY") if "processor" in v]
+    # The names in the onbuild image; wheels of the one Python version only.
+    assert sources == [
+        "/home/nuclio/bin/processor",
+        "/home/nuclio/bin/py",
+        "/home/nuclio/bin/py${PYTHON_VERSION}-whl",
+    ]
+    assert STAGES["nuclio"].values("CMD") == ['["processor"]']
+
+
+def test_every_file_that_is_copied_gets_into_the_build_context() -> None:
+    lines = (ROOT / ".dockerignore").read_text().split("\n")
+    assert "*" in lines, "nothing gets in but what is named"
+    allowed = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
+    needed = {
+        source for stage in STAGES.values() for sources, _ in stage.copied() for source in sources
+    } - {"."}
+
+    for source in needed:
+        assert (ROOT / source).exists()
+        assert source in allowed or (source.endswith(".py") and "*.py" in allowed)
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages <= allowed
+    assert not allowed & {"tests", "docs", "examples"}
