@@ -33,10 +33,15 @@ def list_() -> None:
     for row in rows():
         path = locate(row.name, weights_dir=settings.weights_dir)
         table.add_row(row.name, row.architecture, _state(row, path))
-    for name in installed(settings.weights_dir):
-        table.add_row(name, *_own(name, settings.weights_dir))
-    console = Console(highlight=False, soft_wrap=True)
+    own = {name: _own(name, settings.weights_dir) for name in installed(settings.weights_dir)}
+    for name, (architecture, state, _) in own.items():
+        table.add_row(name, architecture, state)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(table)
+    if own:
+        console.print("\nYour own:")
+    for name, (*_, about) in own.items():
+        console.print(f"  {name}: {about}")
     console.print("\n`iog weights fetch NAME` downloads what is not here. Terms:")
     for row in rows():
         console.print(f"  {row.name}: {row.licence}")
@@ -44,26 +49,29 @@ def list_() -> None:
 
 def _state(row: WeightsRow, path: Path | None) -> str:
     if path is not None:
-        return f"here, {path.stat().st_size / 1e6:.1f} MB"
+        return _here(path)
     return "not here" if row.published else "missing"
 
 
-def _own(name: str, weights_dir: Path) -> tuple[str, str]:
-    """Network and state of weights of one's own, which say themselves what they are."""
+def _here(path: Path) -> str:
+    return f"here, {path.stat().st_size / 1e6:.1f} MB"
+
+
+def _own(name: str, weights_dir: Path) -> tuple[str, str, str]:
+    """Network, state and particulars of weights of one's own, as the file tells them."""
     from networks.checkpoints import open_weights
 
     try:
         weights = open_weights(name, weights_dir=weights_dir)
-    except WeightsError:
-        return "?", f"unusable, see `iog weights verify {name}`"
-    metrics = weights.metadata.get("metrics")
-    data = weights.metadata.get("data")
-    about = [f"here, {weights.path.stat().st_size / 1e6:.1f} MB"]
+    except WeightsError as error:
+        return "?", "unusable", str(error)
+    metrics, data = weights.metadata.get("metrics"), weights.metadata.get("data")
+    about = [f"crop to {weights.row.crop.frame} pixels", f"threshold {weights.row.threshold:g}"]
     if isinstance(data, str) and data:
-        about.append(data)
+        about.append(f"trained on {data}")
     if isinstance(metrics, dict) and isinstance(metrics.get("iou"), float):
-        about.append(f"IoU {metrics['iou']:.3f}")
-    return weights.row.architecture, ", ".join(about)
+        about.append(f"IoU {metrics['iou']:.3f} in validation")
+    return weights.row.architecture, _here(weights.path), ", ".join(about)
 
 
 @app.command()

@@ -247,7 +247,9 @@ def test_weights_are_taken_from_a_file_found_and_verified(
 def test_weights_of_ones_own_get_a_name(iog: Iog, here: Path, random_lite: Path) -> None:
     result = iog("weights", "install", str(random_lite), "--name", "mine")
     assert result.stdout == f"{here / 'weights' / 'mine.pt'}\n"
-    assert re.search(r"mine +iog-lite +here, 1\d\.\d MB", iog("weights", "list").stdout)
+    listed = iog("weights", "list").stdout
+    assert re.search(r"mine +iog-lite +here, 1\d\.\d MB", listed)
+    assert "mine: crop to 256 pixels, threshold 0.5" in listed
     assert "mine: good: iog-lite" in iog("weights", "verify").stdout
     refused(iog("weights", "install", str(random_lite), "--name", "mine"), "--force")
     elsewhere = iog("weights", "install", str(random_lite), "--name", "mine", "--to", "deploy")
@@ -259,7 +261,8 @@ def test_weights_list_shows_a_file_that_is_no_weights(iog: Iog, here: Path) -> N
     (here / "weights" / "broken.pt").write_bytes(b"?")
     listed = iog("weights", "list")
     assert listed.exit_code == 0
-    assert re.search(r"broken +\? +unusable, see", listed.stdout)
+    assert re.search(r"broken +\? +unusable", listed.stdout)
+    assert re.search(r"broken: .*broken\.pt is not a PyTorch file", listed.stdout)
 
 
 def test_weights_verify_tells_good_from_bad(iog: Iog, here: Path, random_lite: Path) -> None:
