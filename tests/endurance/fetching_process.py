@@ -28,7 +28,8 @@ def main(folder: str, address: str, most: str = "") -> None:
     if most:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
     try:
-        print(networks.fetching.fetch("small", weights_dir=Path(folder)), flush=True)
+        path = networks.fetching.fetch("small", weights_dir=Path(folder), source=address)
+        print(path, flush=True)
     except WeightsError as error:
         sys.exit(str(error))
 

@@ -130,7 +130,9 @@ def service(log: Path, *arguments: str, **environment: str) -> Iterator[Service]
         assert process.stdout is not None
         with process.stdout:
             ready = re.match(r"Ready: (http://\S+)", process.stdout.readline())
-            assert ready is not None, log.read_text()
+            if ready is None:
+                process.wait(30)
+                raise AssertionError(log.read_text())
             limits = httpx.Limits(max_connections=None)
             with httpx.Client(
                 base_url=ready[1], timeout=120, trust_env=False, limits=limits

@@ -22,7 +22,7 @@ from model_handler import ModelHandler
 from serving.runtime import Call, Runtime
 from settings import Settings
 from tests import builders
-from tests.endurance.harness import ROOT, Service, figure, service
+from tests.endurance.harness import FULL, ROOT, Service, figure, service
 from tests.endurance.sending import connect
 
 PHOTO = (ROOT / "examples" / "astronaut.jpg").read_bytes()
@@ -85,6 +85,7 @@ def test_a_killed_worker_is_replaced_and_an_order_to_stop_obeyed(tmp_path: Path)
     assert "Traceback" not in running.log.read_text()
 
 
+@pytest.mark.skipif(not FULL, reason="make endurance: it starts five workers")
 def test_weights_that_change_under_a_running_server(small_model: Path, tmp_path: Path) -> None:
     weights = tmp_path / "model.pt"
     shutil.copyfile(small_model, weights)
