@@ -7,15 +7,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from caching import ByteCache
 from cores import available_cores
 from dataloaders.geometry import BoxXYXY, PointXY, SizeHW, clamp_box, clamp_point
-from errors import SettingsError, UnusableRequest
-from networks.checkpoints import load
-from networks.engines import TorchEngine
+from errors import UnusableRequest
+from networks.choosing import start_engine
 from photos import Photo, Photos, Pixels
 from prediction import Canvas, Prediction
 from predictor import Predictor, Prompt
@@ -31,32 +29,30 @@ class ModelHandler:
         settings: model, engine, precision, device, threads, threshold, cache size.
 
     Raises:
-        SettingsError: the device or precision is not to be had here.
+        SettingsError: the engine, device or precision is not to be had here.
         WeightsError: the weights are missing or unusable.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._max_pixels = settings.max_pixels
-        self._device = _choose_device(settings.device)
         self._precision = settings.precision
         self._threads = settings.threads or available_cores()
-        torch.set_num_threads(self._threads)
         cv2.setNumThreads(self._threads)
-        model = load(
+        self._running = start_engine(
             settings.model,
             weights_dir=settings.weights_dir,
             sha256=settings.weights_sha256,
-            device=self._device,
+            engine=settings.engine,
+            precision=settings.precision,
+            device=settings.device,
+            threads=self._threads,
         )
-        self._row = model.row
-        self._threshold = model.row.threshold if settings.threshold is None else settings.threshold
+        self._row = self._running.row
+        self._threshold = self._row.threshold if settings.threshold is None else settings.threshold
         self._cache = ByteCache(settings.cache_mb * 2**20)
         self._photos = Photos(self._cache, max_pixels=settings.max_pixels)
-        # IOG_ENGINE: "auto" is torch, the only engine so far.
-        engine = TorchEngine(model.network, device=self._device, precision=self._precision)
-        self._engine = engine.name
         self.predictor = Predictor(
-            engine, model.row.crop, threshold=self._threshold, cache=self._cache
+            self._running.engine, self._row.crop, threshold=self._threshold, cache=self._cache
         )
         """Predicts one object at a time, without the image-frame mask."""
 
@@ -70,9 +66,9 @@ class ModelHandler:
         return {
             "model": self._row.name,
             "architecture": self._row.architecture,
-            "engine": self._engine,
+            "engine": self._running.name,
             "precision": self._precision,
-            "device": self._device,
+            "device": self._running.device,
             "threads": self._threads,
             "threshold": self._threshold,
         }
@@ -139,19 +135,6 @@ class ModelHandler:
             paste += (time.perf_counter() - middle) * 1e3
         network -= photo.decode_ms - opened
         return canvas.finish({"decode": photo.decode_ms, "network": network, "paste": paste})
-
-
-def _choose_device(wanted: str) -> str:
-    if wanted == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise SettingsError(
-            "IOG_DEVICE is 'cuda', but torch finds no CUDA device here; set it to cpu or auto, or "
-            "give the container a GPU."
-        )
-    return "cpu"
 
 
 def _prompts(

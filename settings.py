@@ -18,8 +18,8 @@ from errors import SettingsError
 
 __all__ = ["OUTPUTS", "Device", "Engine", "Precision", "Settings"]
 
-Engine = Literal["auto", "torch"]
-Precision = Literal["fp32", "bf16"]
+Engine = Literal["auto", "torch", "openvino"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
 OUTPUTS = ("mask", "shapes", "polygon", "rle", "png")
 """What an answer may hold; the same names as in the request's ``output``."""
@@ -48,8 +48,9 @@ class Settings:
         model: ``IOG_MODEL``, a name from the table of weights or the path of a checkpoint.
         weights_dir: ``IOG_WEIGHTS_DIR``, where fetched weights are kept and looked for.
         weights_sha256: ``IOG_WEIGHTS_SHA256``, the digest the weights must have (64 hex digits).
-        engine: ``IOG_ENGINE``, what runs the network.
-        precision: ``IOG_PRECISION``, the arithmetic it runs in.
+        engine: ``IOG_ENGINE``, what runs the network; ``auto`` takes OpenVINO on the CPU where
+            it is installed and the model was exported (``iog export``), else torch.
+        precision: ``IOG_PRECISION``, the arithmetic it runs in; fp16 on CUDA only.
         device: ``IOG_DEVICE``, where it runs; ``auto`` takes a GPU when there is one.
         threads: ``IOG_THREADS``, CPU threads of one worker; None takes the cores it may use.
         threshold: ``IOG_THRESHOLD``, the probability above 0 and below 1 from which a pixel is

@@ -26,7 +26,7 @@ from errors import WeightsError
 from networks import ARCHITECTURES, build_network
 from networks.statedicts import closest, complete, find_misfit
 from networks.weightfiles import check_identity, read, sha256_of, writing
-from networks.weights import TABLE, WeightsRow, resolve
+from networks.weights import WeightsRow, own_row, resolve
 
 __all__ = [
     "Checkpoint",
@@ -158,13 +158,13 @@ def inspect(path: Path, *, row: WeightsRow | None, sha256: str | None = None) ->
     metadata: Mapping[str, Any] = {}
     if _is_ours(content):
         checkpoint = _parse(content, path=path)
-        row = row or _row_of_ones_own(path, architecture=checkpoint.architecture)
+        row = row or own_row(path, architecture=checkpoint.architecture)
         if checkpoint.architecture == row.architecture:
             row = replace(row, crop=checkpoint.crop, threshold=checkpoint.threshold)
         state, metadata = checkpoint.state, checkpoint.metadata
     else:
         state = _plain_state(content, path=path)
-        row = row or _row_of_ones_own(path, architecture=closest(state))
+        row = row or own_row(path, architecture=closest(state))
     misfit = find_misfit(state, row.architecture)
     if misfit:
         raise _refusal(misfit, state=state, row=row, path=path)
@@ -328,19 +328,6 @@ def _is_crop(crop: object) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _row_of_ones_own(path: Path, *, architecture: str) -> WeightsRow:
-    like = next(row for row in TABLE.values() if row.architecture == architecture)
-    return WeightsRow(
-        name=path.stem,
-        architecture=architecture,
-        source="a file of one's own",
-        filename=path.name,
-        crop=like.crop,
-        threshold=like.threshold,
-        licence="as its maker states",
-    )
 
 
 def _refusal(

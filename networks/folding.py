@@ -55,7 +55,7 @@ def layer(linear: Linear, *, like: nn.Conv2d | None = None, bias: bool = True) -
         outputs,
         (kernel[0], kernel[1]),
         stride=1 if like is None else (like.stride[0], like.stride[1]),
-        padding=0 if like is None else like.padding,
+        padding=0 if like is None or isinstance(like.padding, str) else like.padding,  # type: ignore[arg-type]
         dilation=1 if like is None else (like.dilation[0], like.dilation[1]),
         groups=groups,
         bias=bias,

@@ -117,7 +117,7 @@ class _Context(nn.Module):
         width = stages[0][0].shape[0]
         weight, shift = folded(psp.bottleneck[0], psp.bottleneck[1])
         clicks = weight.shape[1] - len(BINS) * width - features
-        *pooled, direct = weight.split([*[width] * len(BINS), features + clicks], dim=1)
+        *pooled, direct = torch.split(weight, [*[width] * len(BINS), features + clicks], dim=1)
         self.stages = nn.ModuleList(layer((w[:, :features], bias)) for w, bias in stages)
         self.projections = nn.ModuleList(layer((w, shift), bias=False) for w in pooled)
         self.direct = layer((direct[:, :features], shift))

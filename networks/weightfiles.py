@@ -18,8 +18,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Final
 
-import torch
-
 from errors import WeightsError
 from networks.weights import WeightsRow
 
@@ -105,6 +103,8 @@ def read(path: Path) -> tuple[object, bool]:
         start = head.lstrip().lower()
         looks = next((what for sign, what in _LOOKALIKES if start.startswith(sign)), None)
         raise WeightsError(f"{path} is not a PyTorch file" + (f" but {looks}." if looks else "."))
+    import torch  # late: what serves without torch finds and hashes files too
+
     mapped = head.startswith(_ZIP)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped), mapped

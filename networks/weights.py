@@ -18,7 +18,16 @@ from typing import Final
 from dataloaders.geometry import CropRule
 from errors import WeightsError
 
-__all__ = ["BUNDLED_DIR", "TABLE", "WeightsRow", "installed", "locate", "resolve", "rows"]
+__all__ = [
+    "BUNDLED_DIR",
+    "TABLE",
+    "WeightsRow",
+    "installed",
+    "locate",
+    "own_row",
+    "resolve",
+    "rows",
+]
 
 BUNDLED_DIR: Final = Path(__file__).resolve().parent.parent / "weights"
 """The folder of the weights that come with the project."""
@@ -169,6 +178,20 @@ def installed(weights_dir: Path) -> tuple[str, ...]:
     files = {row.filename for row in _ROWS}
     found = {p for folder in (BUNDLED_DIR, weights_dir) for p in folder.glob("*.pt")}
     return tuple(sorted({p.stem for p in found if p.name not in files}))
+
+
+def own_row(path: Path, *, architecture: str) -> WeightsRow:
+    """A row for a file of the user's own: fed like the table's first model with that network."""
+    like = next(row for row in TABLE.values() if row.architecture == architecture)
+    return WeightsRow(
+        name=path.stem,
+        architecture=architecture,
+        source="a file of one's own",
+        filename=path.name,
+        crop=like.crop,
+        threshold=like.threshold,
+        licence="as its maker states",
+    )
 
 
 def _is_path(name_or_path: str) -> bool:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from errors import SettingsError
 from networks import build_network
-from networks.engines import TorchEngine
+from networks.inference import inference_form
+from networks.torchengine import TorchEngine, choose_device, choose_dtype
 
 
-def _input(side: int = 64) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _input(side: int = 64) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     return rng.uniform(0, 255, (5, side, side)).astype(np.float32)
 
@@ -20,7 +23,7 @@ def lite() -> torch.nn.Module:
 
 
 def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module) -> None:
-    engine, x = TorchEngine(lite), _input()
+    engine, x = TorchEngine(inference_form(lite)), _input()
     assert engine.refines
     probability = engine.decode(engine.encode(x), x[3:])
     assert probability.shape == (64, 64)
@@ -30,7 +33,7 @@ def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module)
 
 
 def test_the_fine_prediction_is_used_and_the_sigmoid_taken(lite: torch.nn.Module) -> None:
-    engine, x = TorchEngine(lite), _input()
+    engine, x = TorchEngine(inference_form(lite)), _input()
     with torch.inference_mode():
         fine = lite(torch.from_numpy(x[None]), torch.from_numpy(x[None, 3:]))[-1]
         fine = torch.nn.functional.interpolate(
@@ -43,8 +46,7 @@ def test_the_fine_prediction_is_used_and_the_sigmoid_taken(lite: torch.nn.Module
 
 def test_a_network_without_click_branch_ignores_later_clicks() -> None:
     torch.manual_seed(0)
-    network = build_network("iog-resnet101").eval()
-    engine, x = TorchEngine(network), _input()
+    engine, x = TorchEngine(inference_form(build_network("iog-resnet101").eval())), _input()
     assert not engine.refines
     encoded = engine.encode(x)
     first = engine.decode(encoded, x[3:])
@@ -54,12 +56,29 @@ def test_a_network_without_click_branch_ignores_later_clicks() -> None:
 
 def test_bf16_is_close_to_fp32(lite: torch.nn.Module) -> None:
     x = _input()
-    exact, rounded = TorchEngine(lite), TorchEngine(lite, precision="bf16")
+    exact = TorchEngine(inference_form(lite))
+    rounded = TorchEngine(inference_form(lite).to(torch.bfloat16))
     a, b = exact.decode(exact.encode(x), x[3:]), rounded.decode(rounded.encode(x), x[3:])
     assert 0 < np.abs(a - b).max() < 0.2
 
 
 def test_encoded_crops_know_their_size(lite: torch.nn.Module) -> None:
-    engine = TorchEngine(lite)
-    per_pixel = 128 / 16 + 256 / 64 + 512 / 256 + 1024 / 256  # channels over area per stride
-    assert engine.nbytes(engine.encode(_input())) == int(per_pixel * 64 * 64) * 4
+    engine = TorchEngine(inference_form(lite))
+    # FineNet's part at stride 4, two laterals, PSP's direct part; then its 50 pooled cells.
+    per_pixel = 144 / 16 + 96 / 64 + (96 + 256) / 256
+    assert engine.nbytes(engine.encode(_input())) == (int(per_pixel * 64 * 64) + 128 * 50) * 4
+
+
+def test_devices_and_precisions_that_are_not_here_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(SettingsError, match="IOG_DEVICE"):
+        choose_device("cuda")
+    with pytest.raises(SettingsError, match="fp16"):
+        choose_dtype("fp16", "cpu")
+    assert choose_dtype("fp16", "cuda") is torch.float16
+    monkeypatch.setattr("networks.torchengine._cpu_has_bf16", lambda: False)
+    with pytest.raises(SettingsError, match="AVX-512"):
+        choose_dtype("bf16", "cpu")

@@ -1,0 +1,49 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from networks.backbones import MobileNetV1, ResNet101
+from networks.mainnetwork import MainNetwork
+from networks.refinementnetwork import RefinementNetwork
+
+__all__ = ["ARCHITECTURES", "build_network"]
+
+
+def _lite() -> nn.Module:
+    return RefinementNetwork(
+        MobileNetV1(),
+        decoder_width=96,
+        psp_width=256,
+        psp_stage_width=128,
+        click_widths=(16, 32, 64, 64),
+        click_outputs=32,
+        click_skips=True,
+    )
+
+
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    "iog-resnet101": lambda: MainNetwork(ResNet101()),
+    "iog-resnet101-refinement": lambda: RefinementNetwork(ResNet101()),
+    "iog-lite": _lite,
+}
+
+
+def build_network(architecture: str) -> nn.Module:
+    """Build a network with freshly initialised parameters, in training mode.
+
+    Args:
+        architecture: a key of ``ARCHITECTURES``.
+
+    Raises:
+        ValueError: the name is not known; the message lists those that are.
+    """
+    try:
+        build = ARCHITECTURES[architecture]
+    except KeyError:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"unknown architecture {architecture!r}; known: {known}") from None
+    return build()

@@ -1,0 +1,174 @@
+"""Choosing an engine for a model, from what is wanted and what is there."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock
+
+from errors import SettingsError
+from networks.engines import Engine
+from networks.exports import FOLDER, Export, find_export
+from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
+from networks.weights import WeightsRow
+
+__all__ = ["Running", "start_engine"]
+
+_LOG: Final = logging.getLogger(__name__)
+_EXPORT_SECONDS: Final = 600
+_GPUS: Final = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+
+@dataclass(frozen=True)
+class Running:
+    """An engine with a model in it."""
+
+    engine: Engine[Any]
+    row: WeightsRow
+    """What the model is, how it is fed."""
+    name: str
+    """``torch`` or ``openvino``."""
+    device: str
+    """``cpu`` or ``cuda``."""
+
+
+def start_engine(
+    model: str,
+    *,
+    weights_dir: Path,
+    sha256: str | None,
+    engine: str,
+    precision: str,
+    device: str,
+    threads: int,
+) -> Running:
+    """Load a model into an engine.
+
+    ``auto`` takes OpenVINO where no GPU is to be used, OpenVINO is installed and the model was
+    exported; otherwise torch. ``openvino`` exports a model first that was not, where torch is
+    installed. Torch is imported only if it runs the model.
+
+    Args:
+        model: a name of ``networks.weights`` or a path.
+        weights_dir: the folder that names are looked up in.
+        sha256: refuse any weights but those with this hash.
+        engine: ``auto``, ``torch`` or ``openvino``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: CPU threads.
+
+    Raises:
+        SettingsError: the engine, device or precision is not to be had here.
+        WeightsError: the weights are missing or unusable.
+    """
+    if engine == "openvino":
+        _check_openvino(precision, device)
+        export = _exported(model, weights_dir, sha256)
+        return _openvino(export, precision, threads)
+    if engine == "auto" and precision in HINTS and is_installed() and not _gpu_wanted(device):
+        found, reason = find_export(model, weights_dir=weights_dir, sha256=sha256)
+        if found is not None:
+            return _openvino(found, precision, threads)
+        _LOG.info("torch runs the model, since %s to use OpenVINO.", reason)
+    return _torch(model, weights_dir, sha256, precision, device, threads)
+
+
+def _torch(
+    model: str, weights_dir: Path, sha256: str | None, precision: str, device: str, threads: int
+) -> Running:
+    if find_spec("torch") is None:
+        raise SettingsError(
+            "torch is not installed, and OpenVINO cannot run the model: install one of them, or "
+            "export the model with `iog export` where torch is."
+        )
+    import torch
+
+    from networks.folded import load_form
+    from networks.torchengine import TorchEngine, choose_device, choose_dtype
+
+    torch.set_num_threads(threads)
+    place = choose_device(device)
+    dtype = choose_dtype(precision, place)
+    form = load_form(
+        model,
+        weights_dir=weights_dir,
+        sha256=sha256,
+        dtype=torch.float32 if place == "cuda" else dtype,
+    )
+    network = form.network if place == "cpu" else form.network.to(place, dtype)
+    return Running(TorchEngine(network), form.row, "torch", place)
+
+
+def _openvino(export: Export, precision: str, threads: int) -> Running:
+    engine = OpenVINOEngine(export, precision=precision, threads=threads)
+    return Running(engine, export.row, "openvino", "cpu")
+
+
+def _check_openvino(precision: str, device: str) -> None:
+    if not is_installed():
+        raise SettingsError(
+            "IOG_ENGINE is 'openvino', which is not installed: `pip install -r "
+            "requirements-openvino.txt`, or set it to auto."
+        )
+    if device == "cuda":
+        raise SettingsError(
+            "IOG_ENGINE is 'openvino' and IOG_DEVICE is 'cuda', but OpenVINO runs on the CPU here; "
+            "change one of them."
+        )
+    if precision not in HINTS:
+        raise SettingsError(
+            f"IOG_PRECISION is {precision!r}, which OpenVINO does not run here; set it to one of: "
+            + ", ".join(HINTS)
+            + "."
+        )
+
+
+def _exported(model: str, weights_dir: Path, sha256: str | None) -> Export:
+    """The export of a model, made now if there is none."""
+    found, reason = find_export(model, weights_dir=weights_dir, sha256=sha256)
+    if found is not None:
+        return found
+    problem = SettingsError(f"IOG_ENGINE is 'openvino', but {reason}.")
+    if find_spec("torch") is None:
+        raise problem
+    folder = weights_dir / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        with lock:  # several workers start at once, and one export serves them all
+            found, _ = find_export(model, weights_dir=weights_dir, sha256=sha256)
+            if found is None:
+                _LOG.info("Exporting %s for OpenVINO, once.", model)
+                _export_apart(model, weights_dir, problem)
+                found, _ = find_export(model, weights_dir=weights_dir, sha256=sha256)
+    except OSError as error:
+        raise problem from error
+    if found is None:
+        raise problem
+    return found
+
+
+def _export_apart(model: str, weights_dir: Path, problem: SettingsError) -> None:
+    """Export in a process of its own: it needs torch, and this one shall not keep it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "networks.exporting", model, str(weights_dir)],
+        cwd=Path(__file__).resolve().parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=_EXPORT_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise SettingsError(f"{problem} (An attempt to do so failed: {last[0]})")
+
+
+def _gpu_wanted(device: str) -> bool:
+    """Whether torch should look for a GPU; it is asked itself only where there may be one."""
+    return device == "cuda" or (device == "auto" and any(path.exists() for path in _GPUS))

@@ -1,0 +1,117 @@
+"""Exported models: folders that an engine runs without torch.
+
+    FOLDER/NAME/model.json       what it is, of which weights, how it is fed, how near it comes
+    FOLDER/NAME/encoder.xml .bin [1, 5, S, S] -> what the decoder starts from, or the probability
+    FOLDER/NAME/decoder.xml .bin that and [1, 2, S, S] -> [1, 1, S, S]; networks with clicks only
+
+``exporting`` writes them. An export of other weights than those of the name is stale and not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from dataloaders.geometry import CropRule
+from networks.weightfiles import check_identity, sha256_of
+from networks.weights import BUNDLED_DIR, WeightsRow, own_row, resolve
+
+__all__ = ["DECODER", "ENCODER", "FOLDER", "Export", "find_export", "write_manifest"]
+
+FOLDER: Final = "openvino"
+"""Name of the folder of exports, beside the project's own weights and in the weights folder."""
+ENCODER: Final = "encoder.xml"
+DECODER: Final = "decoder.xml"
+
+_MANIFEST: Final = "model.json"
+_FORMAT: Final = "iog-openvino"
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported model."""
+
+    folder: Path
+    row: WeightsRow
+    """With the crop rule and the threshold that it was exported with."""
+    sha256: str
+    """Hash of the file of weights that it was made from."""
+    refines: bool
+    """Whether it has a decoder for clicks."""
+    parity: Mapping[str, Any]
+    """How near its answers come to torch's; see ``exporting.Parity``."""
+
+
+def find_export(
+    name_or_path: str, *, weights_dir: Path, sha256: str | None = None
+) -> tuple[Export | None, str]:
+    """The export of a model, and if there is none that can be used, why.
+
+    Args:
+        name_or_path: a name of ``networks.weights`` or a path.
+        weights_dir: the folder that names are looked up in.
+        sha256: refuse any weights but those with this hash.
+
+    Raises:
+        WeightsError: the weights themselves are missing or not the ones asked for.
+    """
+    row, path = resolve(name_or_path, weights_dir=weights_dir)
+    digest = check_identity(path, row=row, sha256=sha256) or sha256_of(path)
+    reason = f"{path.stem} was not exported: run `iog export {name_or_path}`"
+    for folder in (BUNDLED_DIR / FOLDER / path.stem, weights_dir / FOLDER / path.stem):
+        try:
+            found = _read(folder, row=row, path=path)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError):
+            reason = f"the export {folder} is damaged: run `iog export {name_or_path}` again"
+            continue
+        if found.sha256 == digest:
+            return found, ""
+        reason = (
+            f"the export {folder} is stale, made from other weights than {path}: run `iog export "
+            f"{name_or_path}` again"
+        )
+    return None, reason
+
+
+def write_manifest(
+    folder: Path, *, row: WeightsRow, sha256: str, refines: bool, parity: Mapping[str, Any]
+) -> None:
+    """Write what ``find_export`` reads. The models lie in ``folder`` already."""
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "name": row.name,
+        "architecture": row.architecture,
+        "crop": asdict(row.crop),
+        "threshold": row.threshold,
+        "weights_sha256": sha256,
+        "refines": refines,
+        "parity": parity,
+    }
+    (folder / _MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _read(folder: Path, *, row: WeightsRow | None, path: Path) -> Export:
+    content = json.loads((folder / _MANIFEST).read_text())
+    if (content["format"], content["version"]) != (_FORMAT, _VERSION):
+        raise ValueError("another format")
+    row = row or own_row(path, architecture=content["architecture"])
+    row = replace(
+        row,
+        architecture=content["architecture"],
+        crop=CropRule(**content["crop"]),
+        threshold=float(content["threshold"]),
+    )
+    refines = bool(content["refines"])
+    models = (ENCODER, DECODER) if refines else (ENCODER,)
+    if not all(
+        (folder / name).with_suffix(s).is_file() for name in models for s in (".xml", ".bin")
+    ):
+        raise ValueError("a file is missing")
+    return Export(folder, row, content["weights_sha256"], refines, content["parity"])

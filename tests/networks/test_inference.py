@@ -1,0 +1,125 @@
+"""The inference form gives what the trained network gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from networks import MainNetwork, RefinementNetwork, build_network
+from networks.backbones import MobileNetV1, ResNet101
+from networks.checkpoints import load
+from networks.inference import inference_form
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "main": lambda: MainNetwork(ResNet101(width=8), decoder_width=16, psp_width=32),
+    "main-mobile": lambda: MainNetwork(MobileNetV1(width=8), decoder_width=16, psp_width=32),
+    "refinement": lambda: RefinementNetwork(
+        ResNet101(width=8), decoder_width=16, psp_width=32, click_widths=(8, 8, 16, 16)
+    ),
+    "iog-lite": lambda: build_network("iog-lite"),
+}
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Random statistics everywhere, so that nothing cancels by chance."""
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            for tensor, low, high in (
+                (module.weight, 0.5, 1.2),
+                (module.bias, -0.3, 0.3),
+                (module.running_mean, -0.3, 0.3),
+                (module.running_var, 0.5, 2.0),
+            ):
+                with torch.no_grad():
+                    tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+    return network.eval()
+
+
+@pytest.fixture(params=list(NETWORKS))
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(1)
+    return lively(NETWORKS[request.param]())
+
+
+def inputs(side: int = 96) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return (
+        torch.rand(1, 5, side, side, generator=generator) * 255,
+        torch.rand(1, 2, side, side, generator=generator) * 255,
+    )
+
+
+def trained(network: nn.Module, x: Tensor, clicks: Tensor) -> Tensor:
+    """The fine prediction at the input's size."""
+    out = network(x, clicks)[-1] if isinstance(network, RefinementNetwork) else network(x)[-1]
+    return nn.functional.interpolate(out, x.shape[-2:], mode="bilinear", align_corners=True)
+
+
+def test_logits_are_those_of_the_trained_network(network: nn.Module) -> None:
+    form = inference_form(network)
+    x, clicks = inputs()
+    with torch.inference_mode():
+        expected = trained(network, x, clicks)
+        found = form.decode(form.encode(x), clicks)
+    assert found.shape == expected.shape
+    spread = float(expected.std())
+    assert spread > 1e-3
+    assert float((found - expected).abs().max()) < 1e-3 * max(spread, 1.0)
+
+
+def test_later_clicks_are_decoded_alone(network: nn.Module) -> None:
+    form = inference_form(network)
+    x, clicks = inputs()
+    with torch.inference_mode():
+        encoded = form.encode(x)
+        first, later = form.decode(encoded, x[:, 3:]), form.decode(encoded, clicks)
+        assert torch.equal(form.decode(encoded, x[:, 3:]), first)
+    assert torch.equal(first, later) == isinstance(network, MainNetwork)
+
+
+def test_no_norm_is_left_and_the_trained_network_stays_whole(network: nn.Module) -> None:
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    form = inference_form(network)
+    assert not [m for m in form.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not any(p.requires_grad for p in form.parameters())
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_side_heads_and_unused_layers_are_gone(network: nn.Module) -> None:
+    form = inference_form(network)
+    count = sum(p.numel() for p in form.parameters())
+    assert count < sum(p.numel() for p in network.parameters())
+
+
+def test_the_bundled_model_gives_the_same_masks() -> None:
+    model = load("iog-lite", weights_dir=Path("nowhere"))
+    form = inference_form(model.network)
+    x, clicks = inputs(model.row.crop.frame)
+    with torch.inference_mode():
+        expected = trained(model.network, x, clicks)
+        found = form.decode(form.encode(x), clicks)
+    assert float((found - expected).abs().max()) < 1e-3
+
+
+def test_full_size_resnet_is_within_the_tolerance() -> None:
+    torch.manual_seed(0)
+    network = lively(build_network("iog-resnet101-refinement"))
+    form = inference_form(network)
+    x, clicks = inputs(64)
+    with torch.inference_mode():
+        expected = trained(network, x, clicks)
+        found = form.decode(form.encode(x), clicks)
+    assert float((found - expected).abs().max()) < 1e-3 * max(float(expected.std()), 1.0)
+
+
+def test_only_networks_of_ours_have_such_a_form() -> None:
+    with pytest.raises(TypeError, match="Linear has no form for predicting"):
+        inference_form(nn.Linear(1, 1))
