@@ -5,6 +5,7 @@
     iog evaluate    score a model over a data set
     iog bench       measure what a click costs
     iog train       train or fine-tune a network
+    iog size        how many replicas a number of annotators needs
     iog weights     list, fetch, check and install the models' weights
 
 Whatever goes wrong is one sentence on stderr and an exit status that is not 0.
@@ -24,6 +25,7 @@ from commands.bench import bench
 from commands.evaluate import evaluate
 from commands.predict import predict
 from commands.serve import serve
+from commands.size import size
 from commands.train import train
 from errors import DatasetError, RequestError, SettingsError, WeightsError
 
@@ -67,6 +69,7 @@ app.command()(predict)
 app.command()(evaluate)
 app.command()(bench)
 app.command()(train)
+app.command()(size)
 app.add_typer(weights.app, name="weights", help="List, fetch and check the models' weights.")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.roundrobin import Address
 
-__all__ = ["Answered", "Mix", "at_work", "objects"]
+__all__ = ["Answered", "Mix", "at_work", "objects", "send"]
 
 Point = tuple[float, float]
 
@@ -86,7 +86,7 @@ async def at_work(
                 sent = time.perf_counter()
                 if sent - start >= seconds:
                     return
-                status = await _post(server, body)
+                status = await send(server, body)
                 took = time.perf_counter() - sent
                 answered.append(Answered(sent=sent - start, seconds=took, status=status))
 
@@ -94,7 +94,7 @@ async def at_work(
     return answered
 
 
-async def _post(server: Address, body: bytes) -> int:
+async def send(server: Address, body: bytes) -> int:
     """Send one request; its status, after the whole answer has arrived."""
     reader, writer = await asyncio.open_connection(*server)
     try:

@@ -1,0 +1,207 @@
+"""The load test of docs/deploy.md: 1 to 4 workers behind a round-robin proxy, beside the model.
+
+    python -m benchmarks.load --json load.json --plot docs/images/load.png
+
+Every replica is an `iog serve` of its own with one worker of one thread. The times of a first and
+of a further click are measured on one of them first, and are all that the model is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+from benchmarks.annotators import Answered, Mix, at_work, objects, send
+from benchmarks.capacity import Load, forecast
+from benchmarks.roundrobin import Address, round_robin
+from cores import available_cores
+
+__all__ = ["Row", "main"]
+
+_ROOT = Path(__file__).parent.parent
+_PHOTO = _ROOT / "examples" / "astronaut.jpg"
+_PHOTO_SIZE = (512.0, 512.0)
+_WARM_UP = 0.2  # of each run: its start is not what it settles to
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run beside its forecast; times in seconds, throughput in requests per second."""
+
+    replicas: int
+    annotators: int
+    requests: int
+    failed: int
+    throughput: float
+    mean: float
+    p50: float
+    p95: float
+    expected_throughput: float
+    expected_mean: float
+    expected_p95: float
+
+
+def main() -> None:
+    """Run the load test; see --help."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--annotators", type=int, nargs="+", default=[2, 8, 16, 32])
+    parser.add_argument("--seconds", type=float, default=20, help="of each run")
+    parser.add_argument("--think", type=float, default=2, help="mean seconds between requests")
+    parser.add_argument("--clicks", type=int, default=3, help="on each object")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    mix = Mix(think=options.think, clicks=options.clicks)
+    image = base64.b64encode(_PHOTO.read_bytes()).decode()
+    chance = random.Random(0)
+    sessions = [objects(image, size=_PHOTO_SIZE, mix=mix, chance=chance) for _ in range(400)]
+    rows: list[Row] = []
+    with _servers(max(options.replicas)) as servers:
+        first, later = asyncio.run(_alone(servers[0], sessions[:10]))
+        print(f"alone: first click {first:.3f} s, further clicks {later:.3f} s", flush=True)
+        for replicas in options.replicas:
+            for people in options.annotators:
+                load = Load(people, options.think, first, later, clicks=options.clicks)
+                answered = asyncio.run(
+                    _run(servers[:replicas], sessions, mix, people, options.seconds)
+                )
+                rows.append(_row(answered, load, replicas, options.seconds))
+                print(rows[-1], flush=True)
+    if options.json:
+        options.json.write_text(
+            json.dumps(
+                {
+                    "cores": available_cores(),
+                    "first": first,
+                    "later": later,
+                    "think": options.think,
+                    "clicks": options.clicks,
+                    "rows": [asdict(row) for row in rows],
+                },
+                indent=1,
+            )
+        )
+    if options.plot:
+        _plot(rows, options.plot)
+
+
+@contextlib.contextmanager
+def _servers(count: int) -> Iterator[list[Address]]:
+    """Replicas on free ports of this machine."""
+    # A small cache: objects come again in this test sooner than in real work.
+    small = {"IOG_CACHE_MB": "32", "IOG_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, **small}
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0"]
+    started: list[subprocess.Popen[str]] = []
+    try:
+        for _ in range(count):
+            started.append(
+                subprocess.Popen(
+                    command,
+                    cwd=_ROOT,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+        yield [_address(process) for process in started]
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.communicate()
+
+
+def _address(process: subprocess.Popen[str]) -> Address:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"http://([\d.]+):(\d+)", line)
+    if found is None:
+        raise RuntimeError("A replica did not start; try `iog serve`.")
+    return found[1], int(found[2])
+
+
+async def _alone(server: Address, sessions: list[list[bytes]]) -> tuple[float, float]:
+    """Seconds of a first and of a further click when nobody else is there, medians."""
+    first: list[float] = []
+    later: list[float] = []
+    for session in sessions:
+        for number, body in enumerate(session):
+            start = time.perf_counter()
+            await send(server, body)
+            (later if number else first).append(time.perf_counter() - start)
+    return median(first), min(median(later), median(first)) if later else median(first)
+
+
+async def _run(
+    servers: list[Address],
+    sessions: list[list[bytes]],
+    mix: Mix,
+    people: int,
+    seconds: float,
+) -> list[Answered]:
+    async with round_robin(servers) as proxy:
+        return await at_work(proxy, sessions, mix, people=people, seconds=seconds)
+
+
+def _row(answered: list[Answered], load: Load, replicas: int, seconds: float) -> Row:
+    steady = [each for each in answered if each.sent >= _WARM_UP * seconds]
+    times = [each.seconds for each in steady if each.status == 200] or [float("nan")]
+    cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
+    # Replicas beyond the machine's cores share them: what the cores can do is the limit.
+    expected = forecast(load, min(replicas, available_cores()))
+    return Row(
+        replicas=replicas,
+        annotators=load.annotators,
+        requests=len(steady),
+        failed=sum(each.status != 200 for each in steady),
+        throughput=len(steady) / ((1 - _WARM_UP) * seconds),
+        mean=sum(times) / len(times),
+        p50=median(times),
+        p95=cuts[-1],
+        expected_throughput=expected.throughput,
+        expected_mean=expected.mean,
+        expected_p95=expected.p95,
+    )
+
+
+def _plot(rows: list[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for number, replicas in enumerate(sorted({row.replicas for row in rows})):
+        line = [row for row in rows if row.replicas == replicas]
+        people = [row.annotators for row in line]
+        colour = f"C{number}"
+        name = f"{replicas} replica" + ("s" if replicas > 1 else "")
+        left.plot(people, [row.throughput for row in line], "o", color=colour, label=name)
+        left.plot(people, [row.expected_throughput for row in line], "-", color=colour)
+        right.plot(people, [row.p95 for row in line], "o", color=colour, label=name)
+        right.plot(people, [row.expected_p95 for row in line], "-", color=colour)
+    left.set(xlabel="annotators", ylabel="requests per second", title="throughput")
+    right.set(xlabel="annotators", ylabel="seconds", title="95 % answered within", yscale="log")
+    left.legend(title="points measured, lines forecast", fontsize="small")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
