@@ -37,7 +37,8 @@ def watched() -> Iterator[list[str]]:
     if not hasattr(sys, "_iog_watched"):
         sys.addaudithook(_watch)
         sys._iog_watched = True  # type: ignore[attr-defined]
-    _seen = seen = []
+    seen: list[str] = []
+    _seen = seen
     try:
         yield seen
     finally:
