@@ -21,6 +21,9 @@ from networks.engines import Encoded, Engine
 Window = Callable[[Crop], NDArray[np.float32]]
 """What gives a crop's window into an image, as ``Crop.extract`` does."""
 
+_POINT_BYTES = 256
+"""About what a point and its key take."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -46,8 +49,8 @@ class Predictor(Generic[Encoded]):
         engine: runs the network.
         rule: how the network's weights want their input.
         threshold: probability above which a pixel is object, for the two-pass box prediction.
-        cache: keeps windows (shelf ``window``) and encoded crops (shelf ``crop``), for the next
-            click on the same box.
+        cache: keeps windows (shelf ``window``), encoded crops (``crop``) and the inside points of
+            boxes without a click (``interior``), for the next click on the same box.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Predictor(Generic[Encoded]):
             cache = ByteCache(0)
         self._windows: Shelf[NDArray[np.float32]] = cache.shelf("window")
         self._crops: Shelf[Encoded] = cache.shelf("crop")
+        self._interiors: Shelf[PixelXY] = cache.shelf("interior")
 
     @property
     def rule(self) -> CropRule:
@@ -92,11 +96,16 @@ class Predictor(Generic[Encoded]):
             return ObjectProbability(self._run(image, crop, inside, outside, image_key), crop)
         x1, y1, x2, y2 = crop.box
         centre = crop.pixel(((x1 + x2) / 2, (y1 + y2) / 2))
-        probability = self._run(image, crop, [centre], [], image_key)
-        interior = most_interior_point(probability > self._threshold) or centre
-        if interior != centre or outside:
-            probability = self._run(image, crop, [interior], outside, image_key)
-        return ObjectProbability(probability, crop)
+        key = (image_key, crop)
+        interior = None if image_key is None else self._interiors.get(key)
+        if interior is None:
+            probability = self._run(image, crop, [centre], [], image_key)
+            interior = most_interior_point(probability > self._threshold) or centre
+            if image_key is not None:
+                self._interiors.put(key, interior, _POINT_BYTES)
+            if interior == centre and not outside:
+                return ObjectProbability(probability, crop)
+        return ObjectProbability(self._run(image, crop, [interior], outside, image_key), crop)
 
     def _run(
         self,

@@ -136,8 +136,10 @@ def test_cached_answers_are_the_same_answers(settings: Settings) -> None:
             for h in (cached, plain)
         )
         np.testing.assert_array_equal(a.mask, b.mask)
-    assert cached.lookups() == {"image": (1, 1), "pixels": (0, 1), "window": (0, 1), "crop": (1, 1)}
-    assert plain.lookups() == {"image": (0, 2), "pixels": (0, 2), "window": (0, 2), "crop": (0, 2)}
+    first = {"image": (1, 1), "pixels": (0, 1), "window": (0, 1), "crop": (1, 1)}
+    assert cached.lookups() == {**first, "interior": (0, 0)}
+    twice = {"image": (0, 2), "pixels": (0, 2), "window": (0, 2), "crop": (0, 2)}
+    assert plain.lookups() == {**twice, "interior": (0, 0)}
 
 
 def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
@@ -154,6 +156,7 @@ def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
         "pixels": (0, 1),
         "window": (0, 1),
         "crop": (1, 1),
+        "interior": (0, 0),
     }
     handler.forget()
     handler.predict(handler.open(data, "large"), boxes=boxes, pos_points=[], neg_points=[])

@@ -142,6 +142,7 @@ class TestBoxOnly:
         for negatives in ((), ((45.0, 85.0),), ((45.0, 85.0), (95.0, 35.0))):
             predictor.predict(IMAGE, Prompt(BOX, (), negatives), image_key="a")
         assert [_peak(x[3]) for x in engine.inputs][1:] == [(20, 40)]
+        assert len(engine.clicks) == 4  # the box alone is looked at once
 
 
 @pytest.mark.parametrize("click", [(-500.0, 60.0), (70.0, 1e6)])
