@@ -57,7 +57,8 @@ ROOMS: dict[str, set[str]] = {
 }
 # Libraries that belong to few rooms.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"benchmarks", "networks", "training", "evaluation", "model_handler"},
+    "torch": {"benchmarks", "networks", "training", "evaluation"},
+    "openvino": {"networks"},
     "torchvision": {"evaluation"},
     "pydantic": {"contract"},
     "orjson": {"contract"},
@@ -161,6 +162,10 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_the_function_does_not_import_torch() -> None:
     assert not loaded_by("import main") & {"torch", "scipy", "model_handler", "networks"}
+
+
+def test_importing_the_model_handler_does_not_import_torch() -> None:
+    assert not loaded_by("import model_handler") & {"torch", "openvino", "nncf"}
 
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
