@@ -32,7 +32,8 @@ _GRAIN = 5.0
 
 def main() -> None:
     """Print mean and smallest IoU for each reduction."""
-    handler = ModelHandler(Settings.from_env().with_model((sys.argv[1:] or [None])[0]))
+    settings = Settings.from_env()
+    handler = ModelHandler(settings.with_model(sys.argv[1] if sys.argv[1:] else None))
     found: dict[int, list[float]] = defaultdict(list)
     rng = np.random.default_rng(0)
     for path in sorted(_EXAMPLES.glob("*.jpg")):
