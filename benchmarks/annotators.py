@@ -107,4 +107,5 @@ async def send(server: Address, body: bytes) -> int:
         answer = await reader.read()
     finally:
         writer.close()
+        await writer.wait_closed()
     return int(answer.split(b" ", 2)[1])

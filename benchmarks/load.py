@@ -3,7 +3,7 @@
     python -m benchmarks.load --json load.json --plot docs/images/load.png
 
 Every replica is an `iog serve` of its own with one worker of one thread. The times of a first and
-of a further click are measured on one of them first, and are all that the model is given.
+of a further click are measured on one of them before each run, and are all the model is given.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Row:
 
     replicas: int
     annotators: int
+    first: float
+    later: float
     requests: int
     failed: int
     throughput: float
@@ -71,10 +73,11 @@ def main() -> None:
     sessions = [objects(image, size=_PHOTO_SIZE, mix=mix, chance=chance) for _ in range(400)]
     rows: list[Row] = []
     with _servers(max(options.replicas)) as servers:
-        first, later = asyncio.run(_alone(servers[0], sessions[:10]))
-        print(f"alone: first click {first:.3f} s, further clicks {later:.3f} s", flush=True)
         for replicas in options.replicas:
             for people in options.annotators:
+                # Before each run, as the machine may do something else besides.
+                first, later = asyncio.run(_alone(servers[0], sessions[:5]))
+                print(f"alone: first click {first:.3f} s, further {later:.3f} s", flush=True)
                 load = Load(people, options.think, first, later, clicks=options.clicks)
                 answered = asyncio.run(
                     _run(servers[:replicas], sessions, mix, people, options.seconds)
@@ -86,8 +89,6 @@ def main() -> None:
             json.dumps(
                 {
                     "cores": available_cores(),
-                    "first": first,
-                    "later": later,
                     "think": options.think,
                     "clicks": options.clicks,
                     "rows": [asdict(row) for row in rows],
@@ -168,6 +169,8 @@ def _row(answered: list[Answered], load: Load, replicas: int, seconds: float) ->
     return Row(
         replicas=replicas,
         annotators=load.annotators,
+        first=load.first,
+        later=load.later,
         requests=len(steady),
         failed=sum(each.status != 200 for each in steady),
         throughput=len(steady) / ((1 - _WARM_UP) * seconds),

@@ -26,23 +26,34 @@ async def round_robin(servers: Sequence[Address]) -> AsyncIterator[Address]:
         Where the proxy listens.
     """
     turns = itertools.cycle(servers)
+    open_: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        task = asyncio.current_task()
+        assert task is not None
+        open_.add(task)
+        with contextlib.suppress(OSError):
             to_reader, to_writer = await asyncio.open_connection(*next(turns))
             await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
-        writer.close()
+            await _close(to_writer)
+        await _close(writer)
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()[:2]
         yield str(host), int(port)
+        await asyncio.gather(*open_)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while data := await reader.read(_CHUNK):
             writer.write(data)
             await writer.drain()
-    with contextlib.suppress(OSError):
         if writer.can_write_eof():
             writer.write_eof()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,89 @@
+"""The load test's parts: the proxy takes turns, annotators work as told, the forecast is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.annotators import Answered, Mix, at_work, objects, send
+from benchmarks.roundrobin import Address, round_robin
+from cli import app
+
+
+@contextlib.asynccontextmanager
+async def _counting(seen: Counter[int], number: int) -> AsyncIterator[Address]:
+    """A server that counts its requests and echoes the length of their bodies."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        seen[number] += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        done.set()
+
+    done = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield host, port
+        await done.wait()
+
+
+def test_the_proxy_takes_turns_and_passes_large_bodies_on() -> None:
+    seen: Counter[int] = Counter()
+
+    async def run() -> list[int]:
+        async with (
+            _counting(seen, 0) as first,
+            _counting(seen, 1) as second,
+            round_robin([first, second]) as proxy,
+        ):
+            return [await send(proxy, b"x" * 500_000) for _ in range(6)]
+
+    assert asyncio.run(run()) == [200] * 6
+    assert seen == {0: 3, 1: 3}
+
+
+def test_annotators_click_until_the_time_is_over() -> None:
+    seen: Counter[int] = Counter()
+
+    async def run() -> list[Answered]:
+        async with _counting(seen, 0) as server:
+            mix = Mix(think=0.02, clicks=2)
+            return await at_work(server, [[b"{}", b"{}"]], mix, people=3, seconds=0.5)
+
+    answered = asyncio.run(run())
+    assert len(answered) == seen[0] > 3
+    assert all(each.status == 200 and each.sent < 0.5 for each in answered)
+
+
+def test_an_object_is_a_box_that_stays_and_clicks_that_are_added() -> None:
+    bodies = objects("", size=(640, 480), mix=Mix(0, 3), chance=random.Random(1))
+    boxes = {body.split(b"obj_bbox")[1].split(b"pos_points")[0] for body in bodies}
+
+    assert len(bodies) == 3
+    assert len(boxes) == 1
+    assert len({len(body) for body in bodies}) == 3
+
+
+def test_iog_size_prints_a_row_for_each_number() -> None:
+    shown = CliRunner().invoke(app, ["size", "--annotators", "10", "--annotators", "1000"])
+
+    assert shown.exit_code == 0
+    assert [line.split()[0] for line in shown.stdout.splitlines()[-2:]] == ["10", "1,000"]
+
+
+@pytest.mark.parametrize("arguments", [["--within", "0.05"], ["--first", "0.1", "--later", "0.2"]])
+def test_iog_size_says_what_cannot_be(arguments: list[str]) -> None:
+    shown = CliRunner().invoke(app, ["size", *arguments])
+
+    assert shown.exit_code != 0
+    assert "No number of replicas will do" in shown.stderr
