@@ -9,9 +9,8 @@ import pytest
 from benchmarks.capacity import Load, forecast, replicas_for
 
 
-def _load(annotators: int, **changes: float) -> Load:
-    figures = {"think": 5.0, "first": 0.2, "later": 0.2, **changes}
-    return Load(annotators, **figures, clicks=1)
+def _load(annotators: int, *, think: float = 5.0) -> Load:
+    return Load(annotators, think, first=0.2, later=0.2, clicks=1)
 
 
 def test_one_annotator_never_waits() -> None:
