@@ -4,6 +4,7 @@
     iog predict     segment one object in one image
     iog evaluate    score a model over a data set
     iog bench       measure what a click costs
+    iog export      write models for OpenVINO
     iog train       train or fine-tune a network
     iog size        how many replicas a number of annotators needs
     iog weights     list, fetch, check and install the models' weights
@@ -23,6 +24,7 @@ from typer.exceptions import TyperException
 from commands import weights
 from commands.bench import bench
 from commands.evaluate import evaluate
+from commands.export import export
 from commands.predict import predict
 from commands.serve import serve
 from commands.size import size
@@ -68,6 +70,7 @@ app.command()(serve)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(bench)
+app.command()(export)
 app.command()(train)
 app.command()(size)
 app.add_typer(weights.app, name="weights", help="List, fetch and check the models' weights.")

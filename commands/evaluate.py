@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -58,6 +59,13 @@ _Protocol = Annotated[
     Literal["annotator", "official"],
     typer.Option(help="IoU after each click, or one click and nine thresholds."),
 ]
+_Engine = Annotated[
+    str | None, typer.Option(help="As of IOG_ENGINE [default: IOG_ENGINE].", show_default=False)
+]
+_Precision = Annotated[
+    str | None,
+    typer.Option(help="As of IOG_PRECISION [default: IOG_PRECISION].", show_default=False),
+]
 _Clicks = Annotated[
     int, typer.Option(min=1, max=20, help="Clicks per object, the first one included.")
 ]
@@ -99,6 +107,8 @@ def evaluate(
     hold_out: _HoldOut = None,
     download: _Download = False,
     model: _Models = None,
+    engine: _Engine = None,
+    precision: _Precision = None,
     protocol: _Protocol = "annotator",
     clicks: _Clicks = 4,
     jitter: _Jitter = 0.0,
@@ -123,7 +133,7 @@ def evaluate(
     from evaluation.contenders import contender
     from evaluation.official import OfficialProtocol
 
-    settings = Settings.from_env()
+    settings = Settings.from_env(_environment(engine, precision))
     if download:
         from evaluation.downloads import complete
 
@@ -150,6 +160,11 @@ def evaluate(
         )
         run.score(it, scorer)
     run.finish()
+
+
+def _environment(engine: str | None, precision: str | None) -> dict[str, str]:
+    given = {"IOG_ENGINE": engine, "IOG_PRECISION": precision}
+    return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _refuse(wrong: bool, **options: bool) -> None:

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dataloaders.geometry import CropRule
 from errors import SettingsError
 from networks.exports import DECODER, ENCODER, FOLDER, Export, find_export, write_manifest
 from networks.folded import load_form
@@ -76,7 +77,7 @@ def export(
     weights_dir: Path,
     output: Path | None = None,
     sha256: str | None = None,
-    crops: Crops | None = None,
+    crops: Callable[[CropRule], Crops] | None = None,
 ) -> Export:
     """Write the OpenVINO model of some weights, complete or not at all.
 
@@ -85,7 +86,7 @@ def export(
         weights_dir: the folder that names are looked up in.
         output: the folder of exports; ``openvino`` in the weights folder when left out.
         sha256: refuse any weights but those with this hash.
-        crops: what to compare engines on; made-up ones when left out.
+        crops: makes the inputs to compare engines on; made-up ones when left out.
 
     Raises:
         WeightsError: the weights are missing or unusable.
@@ -99,14 +100,13 @@ def export(
     network, row, refines = form.network, form.row, form.network.refines
     folder = (weights_dir / FOLDER if output is None else output) / Path(row.filename).stem
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if crops is None:
-        crops = _made_up(row.crop.frame)
+    inputs = (crops or _made_up)(row.crop)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
         staged = Path(made) / folder.name
         staged.mkdir()
         _convert(network, row.crop.frame, staged)
         new = Export(staged, row, form.sha256, refines, {})
-        parity = compare(network, new, crops)
+        parity = compare(network, new, inputs)
         write_manifest(staged, row=row, sha256=form.sha256, refines=refines, parity=parity)
         old = Path(made) / "old"
         if folder.exists():
@@ -170,9 +170,9 @@ def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
             openvino.save_model(decoder, folder / DECODER, compress_to_fp16=False)
 
 
-def _made_up(side: int) -> Crops:
+def _made_up(rule: CropRule) -> Crops:
     """Blobs of colour with a click in the middle and one beside it."""
-    rng = np.random.default_rng(0)
+    rng, side = np.random.default_rng(0), rule.frame
     yy, xx = np.mgrid[:side, :side] / side
     crops = []
     for _ in range(3):

@@ -330,7 +330,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(
     (line,) = worker.log
     assert line["level"] == "error"
     assert line["message"] == (
-        "Cannot start: IOG_PRECISION is 'fp8'; it must be one of: fp32, bf16."
+        "Cannot start: IOG_PRECISION is 'fp8'; it must be one of: fp32, bf16, fp16."
     )
 
 

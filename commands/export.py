@@ -1,0 +1,115 @@
+"""`iog export`: models for OpenVINO, which serves them without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from commands.showing import show
+from settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dataloaders.geometry import CropRule
+    from networks.exporting import Crops
+
+__all__ = ["export"]
+
+_EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
+_PROMPTS: Final = {
+    "astronaut.jpg": ((5, 4, 370, 512), (190, 320)),
+    "cat.jpg": ((60, 8, 400, 299), (230, 150)),
+    "coffee.jpg": ((130, 50, 480, 370), (300, 200)),
+}
+"""Boxes and clicks on the example photographs."""
+
+_Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME|PATH...", help="Weights [default: IOG_MODEL].", show_default=False
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(help="Folder of exports [default: openvino in IOG_WEIGHTS_DIR].", file_okay=False),
+]
+
+
+def export(model: _Models = None, output: _Output = None) -> None:
+    """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
+    from evaluation.tables import Table
+    from networks.exporting import export as write
+
+    settings = Settings.from_env()
+    rows = []
+    for name in model or [settings.model]:
+        made = write(
+            name,
+            weights_dir=settings.weights_dir,
+            output=output,
+            sha256=settings.sha256_of(name),
+            crops=_crops,
+        )
+        typer.echo(f"Wrote {made.folder}", err=True)
+        for precision, parity in made.parity.items():
+            rows.append(
+                (
+                    made.row.name,
+                    precision,
+                    f"{parity['logit']:.5f}",
+                    f"{parity['probability']:.5f}",
+                    f"{parity['iou']:.4f}",
+                    f"{parity['worst_iou']:.4f}",
+                )
+            )
+    head = ("model", "precision", "logit", "probability", "mean IoU", "worst IoU")
+    show(Table("Largest differences and agreement of masks with torch fp32", head, tuple(rows)))
+
+
+def _crops(rule: CropRule) -> Crops:
+    """The example photographs as a network sees them, with a click and with a second one."""
+    import cv2
+    import numpy as np
+
+    from predictor import Predictor, Prompt
+
+    recorder = _Recorder()
+    predictor = Predictor(recorder, rule, threshold=0.5)
+    for name, (box, (x, y)) in _PROMPTS.items():
+        bgr = cv2.imread(str(_EXAMPLES / name))
+        if bgr is None:
+            continue  # a container may hold the code alone
+        image = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+        beside = (float(box[0] + 3), float(box[1] + 3))
+        for negative in ((), (beside,)):
+            predictor.predict(image, Prompt(box, ((x, y),), negative))
+    return recorder.seen
+
+
+class _Recorder:
+    """An engine that keeps what it is given."""
+
+    refines = True
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+
+    def encode(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Nothing to do."""
+        return x
+
+    def decode(
+        self, encoded: NDArray[np.float32], clicks: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Keep both."""
+        self.seen.append((encoded, clicks))
+        probability: NDArray[np.float32] = clicks[0]
+        return probability
+
+    def nbytes(self, encoded: NDArray[np.float32]) -> int:
+        """Nothing is cached."""
+        return 0

@@ -1,0 +1,150 @@
+"""The OpenVINO engine: exports, how near they come to torch, and serving without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands.export import _crops
+from errors import SettingsError
+from model_handler import ModelHandler
+from networks.exporting import export
+from networks.exports import Export, find_export
+from networks.openvinoengine import OpenVINOEngine
+from settings import Settings
+from tests.random_weights import write_random_lite
+
+ROOT = Path(__file__).parent.parent.parent
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("weights")
+
+
+@pytest.fixture(scope="module")
+def exported(weights_dir: Path) -> Export:
+    return export("iog-lite", weights_dir=weights_dir, crops=_crops)
+
+
+def test_answers_are_those_of_torch(exported: Export) -> None:
+    exact = exported.parity["fp32"]
+    assert exact["crops"] == 6
+    assert exact["logit"] < 1e-3
+    assert exact["iou"] >= 0.999
+    if "bf16" in exported.parity:  # as far as this CPU has it
+        rounded = exported.parity["bf16"]
+        assert rounded["iou"] >= 0.99
+        assert rounded["probability"] > exact["probability"]
+
+
+def test_an_export_says_what_it_is(exported: Export, weights_dir: Path) -> None:
+    found, reason = find_export("iog-lite", weights_dir=weights_dir)
+    assert found is not None
+    assert not reason
+    assert (found.row, found.sha256, found.refines) == (exported.row, exported.sha256, True)
+    assert found.parity == exported.parity
+    assert {path.name for path in found.folder.iterdir()} == {
+        "encoder.xml",
+        "encoder.bin",
+        "decoder.xml",
+        "decoder.bin",
+        "model.json",
+    }
+
+
+def settings(weights_dir: Path, **changes: Any) -> Settings:  # noqa: ANN401
+    return replace(
+        Settings(weights_dir=weights_dir, device="cpu", threads=1, engine="auto"), **changes
+    )
+
+
+def test_auto_takes_an_export_that_is_there(exported: Export, weights_dir: Path) -> None:
+    said = ModelHandler(settings(weights_dir)).describe()
+    assert (said["engine"], said["device"]) == ("openvino", "cpu")
+    assert ModelHandler(settings(weights_dir, engine="torch")).describe()["engine"] == "torch"
+
+
+def test_serving_imports_no_torch(exported: Export, weights_dir: Path) -> None:
+    photo = b64encode((ROOT / "examples" / "astronaut.jpg").read_bytes()).decode()
+    request = {"image": photo, "obj_bbox": [[5, 4], [370, 512]], "pos_points": [[190, 320]]}
+    script = """
+import json, sys
+import main
+from model_handler import ModelHandler
+from settings import Settings
+settings = Settings.from_env()
+model = ModelHandler(settings)
+answer = main.respond(main.Function(settings, model), json.load(sys.stdin))
+mask = json.loads(answer.body)["mask"]
+print(json.dumps([answer.status, model.describe()["engine"], sum(map(sum, mask)),
+                  sorted({"torch", "nncf"} & set(sys.modules))]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"IOG_WEIGHTS_DIR": str(weights_dir), "IOG_DEVICE": "cpu", "IOG_THREADS": "1"},
+        input=json.dumps({**request, "neg_points": []}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, engine, area, heavy = json.loads(done.stdout.splitlines()[-1])
+    assert (status, engine, heavy) == (200, "openvino", [])
+    assert area > 10_000
+
+
+def test_stale_and_damaged_exports_are_not_used(
+    exported: Export, weights_dir: Path, tmp_path: Path
+) -> None:
+    weights = write_random_lite(tmp_path / "iog-lite.pt")
+    shutil.copytree(exported.folder, tmp_path / "openvino" / "iog-lite")
+    found, reason = find_export(str(weights), weights_dir=tmp_path)
+    assert found is None
+    assert "stale" in reason
+    said = ModelHandler(settings(tmp_path, model=str(weights))).describe()
+    assert said["engine"] == "torch"
+    (tmp_path / "openvino" / "iog-lite" / "decoder.bin").unlink()
+    found, reason = find_export("iog-lite", weights_dir=tmp_path)
+    assert found is None
+    assert "damaged" in reason
+
+
+def test_what_openvino_cannot_do_is_refused(
+    exported: Export, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for changes, said in (
+        ({"device": "cuda"}, "IOG_DEVICE"),
+        ({"precision": "fp16"}, "fp32, bf16"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            ModelHandler(settings(weights_dir, engine="openvino", **changes))
+    monkeypatch.setattr("networks.choosing.is_installed", lambda: False)
+    assert ModelHandler(settings(weights_dir)).describe()["engine"] == "torch"
+    with pytest.raises(SettingsError, match="requirements-openvino"):
+        ModelHandler(settings(weights_dir, engine="openvino"))
+
+
+def test_without_torch_a_model_that_was_not_exported_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("networks.choosing.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="iog export iog-lite"):
+        ModelHandler(settings(tmp_path, engine="openvino"))
+    with pytest.raises(SettingsError, match="torch is not installed"):
+        ModelHandler(settings(tmp_path, engine="torch"))
+
+
+def test_a_cpu_without_bf16_says_so(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32"])
+    with pytest.raises(SettingsError, match="bf16"):
+        OpenVINOEngine(exported, precision="bf16")
