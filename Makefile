@@ -17,12 +17,16 @@ SERVING := $(VENV)/.serving
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test endurance check bench format clean
+.PHONY: help setup openvino run test endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(SERVING) ## set up .venv with what serving needs
+
+openvino: $(SERVING) ## install OpenVINO and export MODEL, which `make run` then uses
+	$(PIP) -r requirements-openvino.txt
+	$(BIN)/iog export $(MODEL)
 
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
@@ -66,6 +70,6 @@ $(SERVING): requirements.txt pyproject.toml | $(BIN)/python
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt $(SERVING)
+$(DEVELOPMENT): requirements-dev.txt requirements-openvino.txt $(SERVING)
 	$(PIP) -r requirements-dev.txt
 	@touch $@
