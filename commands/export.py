@@ -41,6 +41,7 @@ _Output = Annotated[
 
 def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
+    from cores import available_cores
     from evaluation.tables import Table
     from networks.exporting import export as write
 
@@ -53,6 +54,7 @@ def export(model: _Models = None, output: _Output = None) -> None:
             output=output,
             sha256=settings.sha256_of(name),
             crops=_crops,
+            threads=settings.threads or available_cores(),
         )
         typer.echo(f"Wrote {made.folder}", err=True)
         for precision, parity in made.parity.items():

@@ -69,7 +69,7 @@ def start_engine(
     """
     if engine == "openvino":
         _check_openvino(precision, device)
-        export = _exported(model, weights_dir, sha256)
+        export = _exported(model, weights_dir, sha256, threads)
         return _openvino(export, precision, threads)
     if engine == "auto" and precision in HINTS and is_installed() and not _gpu_wanted(device):
         found, reason = find_export(model, weights_dir=weights_dir, sha256=sha256)
@@ -129,7 +129,7 @@ def _check_openvino(precision: str, device: str) -> None:
         )
 
 
-def _exported(model: str, weights_dir: Path, sha256: str | None) -> Export:
+def _exported(model: str, weights_dir: Path, sha256: str | None, threads: int) -> Export:
     """The export of a model, made now if there is none."""
     found, reason = find_export(model, weights_dir=weights_dir, sha256=sha256)
     if found is not None:
@@ -145,7 +145,7 @@ def _exported(model: str, weights_dir: Path, sha256: str | None) -> Export:
             found, _ = find_export(model, weights_dir=weights_dir, sha256=sha256)
             if found is None:
                 _LOG.info("Exporting %s for OpenVINO, once.", model)
-                _export_apart(model, weights_dir, problem)
+                _export_apart(model, weights_dir, threads, problem)
                 found, _ = find_export(model, weights_dir=weights_dir, sha256=sha256)
     except OSError as error:
         raise problem from error
@@ -154,10 +154,10 @@ def _exported(model: str, weights_dir: Path, sha256: str | None) -> Export:
     return found
 
 
-def _export_apart(model: str, weights_dir: Path, problem: SettingsError) -> None:
+def _export_apart(model: str, weights_dir: Path, threads: int, problem: SettingsError) -> None:
     """Export in a process of its own: it needs torch, and this one shall not keep it."""
     done = subprocess.run(
-        [sys.executable, "-m", "networks.exporting", model, str(weights_dir)],
+        [sys.executable, "-m", "networks.exporting", model, str(weights_dir), str(threads)],
         cwd=Path(__file__).resolve().parent.parent,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Writing models for OpenVINO, and comparing what they answer with torch.
 
-    python -m networks.exporting NAME WEIGHTS_DIR
+    python -m networks.exporting NAME WEIGHTS_DIR THREADS
 
 The module can be run so that a server makes what it lacks in a process of its own, and never has
 torch in its memory.
@@ -78,6 +78,7 @@ def export(
     output: Path | None = None,
     sha256: str | None = None,
     crops: Callable[[CropRule], Crops] | None = None,
+    threads: int | None = None,
 ) -> Export:
     """Write the OpenVINO model of some weights, complete or not at all.
 
@@ -87,6 +88,7 @@ def export(
         output: the folder of exports; ``openvino`` in the weights folder when left out.
         sha256: refuse any weights but those with this hash.
         crops: makes the inputs to compare engines on; made-up ones when left out.
+        threads: CPU threads; None leaves them as they are.
 
     Raises:
         WeightsError: the weights are missing or unusable.
@@ -96,6 +98,8 @@ def export(
         raise SettingsError(
             "OpenVINO is not installed: `pip install -r requirements-openvino.txt`."
         )
+    if threads is not None:
+        torch.set_num_threads(threads)
     form = load_form(name_or_path, weights_dir=weights_dir, sha256=sha256)
     network, row, refines = form.network, form.row, form.network.refines
     folder = (weights_dir / FOLDER if output is None else output) / Path(row.filename).stem
@@ -106,7 +110,7 @@ def export(
         staged.mkdir()
         _convert(network, row.crop.frame, staged)
         new = Export(staged, row, form.sha256, refines, {})
-        parity = compare(network, new, inputs)
+        parity = compare(network, new, inputs, threads=threads)
         write_manifest(staged, row=row, sha256=form.sha256, refines=refines, parity=parity)
         old = Path(made) / "old"
         if folder.exists():
@@ -116,14 +120,16 @@ def export(
     return Export(folder, row, form.sha256, refines, parity)
 
 
-def compare(network: InferenceNetwork, model: Export, crops: Crops) -> Mapping[str, Any]:
+def compare(
+    network: InferenceNetwork, model: Export, crops: Crops, *, threads: int | None = None
+) -> Mapping[str, Any]:
     """``Parity`` as JSON values for each precision that this CPU has."""
     reference = TorchEngine(network)
     wanted = [reference.decode(reference.encode(x), clicks) for x, clicks in crops]
     found: dict[str, Any] = {}
     for precision in HINTS:
         try:
-            engine = OpenVINOEngine(model, precision=precision)
+            engine = OpenVINOEngine(model, precision=precision, threads=threads)
         except SettingsError:
             continue
         answers = [engine.decode(engine.encode(x), clicks) for x, clicks in crops]
@@ -190,6 +196,6 @@ def _made_up(rule: CropRule) -> Crops:
 
 
 if __name__ == "__main__":
-    export(sys.argv[1], weights_dir=Path(sys.argv[2]))
+    export(sys.argv[1], weights_dir=Path(sys.argv[2]), threads=int(sys.argv[3]))
     # A look at it, as a server would take it: what cannot be used must not pass for made.
     sys.exit(0 if find_export(sys.argv[1], weights_dir=Path(sys.argv[2]))[0] else 1)

@@ -33,7 +33,7 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(weights_dir: Path) -> Export:
-    return export("iog-lite", weights_dir=weights_dir, crops=_crops)
+    return export("iog-lite", weights_dir=weights_dir, crops=_crops, threads=1)
 
 
 def test_answers_are_those_of_torch(exported: Export) -> None:
@@ -147,4 +147,4 @@ def test_without_torch_a_model_that_was_not_exported_is_refused(
 def test_a_cpu_without_bf16_says_so(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32"])
     with pytest.raises(SettingsError, match="bf16"):
-        OpenVINOEngine(exported, precision="bf16")
+        OpenVINOEngine(exported, precision="bf16", threads=1)
