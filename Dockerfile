@@ -15,19 +15,20 @@ ARG NUCLIO_UHTTPC_IMAGE=quay.io/nuclio/uhttpc:0.0.1-${NUCLIO_ARCH}
 FROM python:${PYTHON_VERSION}-slim AS packages
 # torch alone comes from here: builds without CUDA. PyPI has everything else.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-COPY requirements.txt /opt/iog/requirements.txt
+COPY requirements.txt requirements-openvino.txt /opt/iog/
 # Nuclio brings the nuclio_sdk of its own version.
 RUN grep -v '^nuclio_sdk' /opt/iog/requirements.txt > /opt/iog/serving.txt \
     && pip install --no-cache-dir --only-binary=:all: --no-deps \
         --extra-index-url "${TORCH_INDEX}" "$(grep '^torch==' /opt/iog/serving.txt)" \
-    && pip install --no-cache-dir --only-binary=:all: --requirement /opt/iog/serving.txt
+    && pip install --no-cache-dir --only-binary=:all: --requirement /opt/iog/serving.txt \
+        --requirement /opt/iog/requirements-openvino.txt
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     OMP_WAIT_POLICY=PASSIVE \
     IOG_WEIGHTS_DIR=/opt/iog/weights \
     HOME=/tmp
 
-# ---- the model: found or fetched, and checked, before the code is copied
+# ---- the model: found or fetched, checked, and exported, before the code is copied
 FROM packages AS model
 # A name from `iog weights list`, or that of NAME.pt in weights/.
 ARG IOG_MODEL=iog-lite
@@ -37,6 +38,7 @@ WORKDIR /opt/iog/build
 COPY cli.py cores.py errors.py settings.py ./
 COPY commands commands
 COPY dataloaders dataloaders
+COPY evaluation evaluation
 COPY networks networks
 COPY weights weights
 COPY deploy/prepare-model.sh ./

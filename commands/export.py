@@ -53,7 +53,7 @@ def export(model: _Models = None, output: _Output = None) -> None:
             weights_dir=settings.weights_dir,
             output=output,
             sha256=settings.sha256_of(name),
-            crops=_crops,
+            crops=_crops if _EXAMPLES.is_dir() else None,  # an image may hold the code alone
             threads=settings.threads or available_cores(),
         )
         typer.echo(f"Wrote {made.folder}", err=True)
@@ -84,7 +84,7 @@ def _crops(rule: CropRule) -> Crops:
     for name, (box, (x, y)) in _PROMPTS.items():
         bgr = cv2.imread(str(_EXAMPLES / name))
         if bgr is None:
-            continue  # a container may hold the code alone
+            continue
         image = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
         beside = (float(box[0] + 3), float(box[1] + 3))
         for negative in ((), (beside,)):

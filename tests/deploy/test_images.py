@@ -49,6 +49,7 @@ def test_the_files_copied_first_are_enough_to_check_the_model(tmp_path: Path) ->
 
     assert done.returncode == 0, done.stderr
     assert "iog-lite: good" in done.stdout
+    assert "openvino/iog-lite" in done.stderr  # where it was exported to
 
 
 def test_all_builds_copy_the_same_files_first(tmp_path: Path) -> None:
