@@ -72,10 +72,9 @@ def mutated_requests(draw: st.DrawFn) -> bytes:
         request["pos_points"], request["neg_points"] = points[2:3], points[3:]
         return json.dumps(request).encode()
     text = json.dumps(request).encode()
-    return draw(changed(text))
+    return changed(draw, text)
 
 
-@st.composite
 def changed(draw: st.DrawFn, data: bytes) -> bytes:
     """The bytes with some changed, taken out or put in, and perhaps the end cut off."""
     content = bytearray(data)
@@ -98,8 +97,8 @@ def mutated_images(draw: st.DrawFn) -> bytes:
     data = READABLE[draw(st.sampled_from(sorted(READABLE)))]
     if draw(st.booleans()):  # the first bytes say what the rest means
         head = draw(st.integers(8, 120))
-        return _with_image(draw(changed(data[:head])) + data[head:])
-    return _with_image(draw(changed(data)))
+        return _with_image(changed(draw, data[:head]) + data[head:])
+    return _with_image(changed(draw, data))
 
 
 SHAPES: dict[str, tuple[st.SearchStrategy[bytes], int]] = {
