@@ -35,7 +35,10 @@ _Models = Annotated[
 ]
 _Output = Annotated[
     Path | None,
-    typer.Option(help="Folder of exports [default: openvino in IOG_WEIGHTS_DIR].", file_okay=False),
+    typer.Option(
+        help="Folder of exports, for elsewhere [default: openvino in IOG_WEIGHTS_DIR].",
+        file_okay=False,
+    ),
 ]
 
 
@@ -69,7 +72,13 @@ def export(model: _Models = None, output: _Output = None) -> None:
                 )
             )
     head = ("model", "precision", "logit", "probability", "mean IoU", "worst IoU")
-    show(Table("Largest differences and agreement of masks with torch fp32", head, tuple(rows)))
+    show(
+        Table(
+            "Differences from torch fp32 (logits: where it is between 0.001 and 0.999)",
+            head,
+            tuple(rows),
+        )
+    )
 
 
 def _crops(rule: CropRule) -> Crops:

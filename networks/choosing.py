@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from errors import SettingsError
 from networks.engines import Engine
@@ -101,6 +101,8 @@ def _torch(
         sha256=sha256,
         dtype=torch.float32 if place == "cuda" else dtype,
     )
+    if place == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     network = form.network if place == "cpu" else form.network.to(place, dtype)
     return Running(TorchEngine(network), form.row, "torch", place)
 
@@ -140,14 +142,14 @@ def _exported(model: str, weights_dir: Path, sha256: str | None, threads: int) -
     folder = weights_dir / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock = FileLock(folder / ".lock", timeout=_EXPORT_SECONDS)
         with lock:  # several workers start at once, and one export serves them all
             found, _ = find_export(model, weights_dir=weights_dir, sha256=sha256)
             if found is None:
                 _LOG.info("Exporting %s for OpenVINO, once.", model)
                 _export_apart(model, weights_dir, threads, problem)
                 found, _ = find_export(model, weights_dir=weights_dir, sha256=sha256)
-    except OSError as error:
+    except (OSError, Timeout, subprocess.TimeoutExpired) as error:
         raise problem from error
     if found is None:
         raise problem

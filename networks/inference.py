@@ -100,7 +100,8 @@ class InferenceNetwork(nn.Module):
             if at_stride8 is not None:
                 stride8, fine = stride8 + at_stride8, fine + at_stride4
         deep = self.context.finish(direct, pooled, deep_clicks)
-        return resize(self.decoder.finish(deep, stride16, stride8, fine), size)
+        logits = self.decoder.finish(deep, stride16, stride8, fine)
+        return resize(logits.float(), size)  # in bf16 the slopes between pixels would be steps
 
 
 class _Context(nn.Module):
