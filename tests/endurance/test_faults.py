@@ -54,6 +54,7 @@ def test_a_killed_worker_is_replaced_and_an_order_to_stop_obeyed(tmp_path: Path)
             lost_at = time.monotonic()
             lost = answer.result(60)
             answered = time.monotonic() - lost_at
+        running.wait_alive()
         after = running.post(SHORT)
         back = time.monotonic() - lost_at
         assert lost.status_code == 503

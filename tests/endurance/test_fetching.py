@@ -130,6 +130,7 @@ def test_killed_resumed_and_two_at_once(mirror: Mirror, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(not FULL, reason="make endurance; a folder that takes nothing is short")
 def test_a_disk_that_is_full(mirror: Mirror, tmp_path: Path) -> None:
     folder = tmp_path / "weights"
 

@@ -11,7 +11,7 @@ import pytest
 from tests.endurance.harness import FULL, figure, service
 from tests.endurance.mixture import day
 
-MANY, WARM = (5000, 500) if FULL else (360, 120)
+MANY, WARM = (5000, 500) if FULL else (240, 80)
 # Shortly after the start, memory still settles by a few allocations.
 MOST_GROWTH = 0.05 if FULL else 0.15
 
