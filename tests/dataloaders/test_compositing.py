@@ -16,7 +16,7 @@ def painted(
     mask: NDArray[np.bool_], colour: tuple[int, int, int], ground: tuple[int, int, int]
 ) -> Sample:
     """A sample whose object has a colour of its own."""
-    image = np.where(mask[..., None], np.uint8(colour), np.uint8(ground)).astype(np.uint8)
+    image = np.where(mask[..., None], np.array(colour), np.array(ground)).astype(np.uint8)
     return Sample(image, mask, np.zeros_like(mask), "photo", 0, "", "")
 
 
