@@ -158,7 +158,10 @@ def _start(
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return any("spawn_main" in word for word in process.cmdline())
+    try:
+        return any("spawn_main" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:  # dead, and not yet missed
+        return False
 
 
 def check_answer(answer: httpx.Response) -> None:

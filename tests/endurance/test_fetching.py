@@ -119,13 +119,14 @@ def test_killed_resumed_and_two_at_once(mirror: Mirror, tmp_path: Path) -> None:
     assert {out for _, out, _ in outcomes} == {str(folder / "SMALL.pth")}
     assert (folder / "SMALL.pth").read_bytes() == mirror.content
     assert [path.name for path in folder.rglob("*.part")] == []
-    assert mirror.starts[0] == 0
-    assert mirror.starts[1] > 0, "it began again from the start"
-    assert len(mirror.starts) == 2, "both have downloaded"
+    # Each download asks for the file, and one that goes on then asks for the rest.
+    first_start, asked_again, resumed_at = mirror.starts
+    assert first_start == asked_again == 0
+    assert resumed_at > 0
     figure(
         "faults",
         fault="fetching killed half-way, then two processes at once",
-        outcome=f"resumed at {mirror.starts[1] / len(mirror.content):.0%}, downloaded once, "
+        outcome=f"resumed at {resumed_at / len(mirror.content):.0%}, downloaded once, "
         "both have the file",
     )
 
