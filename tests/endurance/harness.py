@@ -11,17 +11,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 import psutil
-import torch
 
-from networks import build_network
-from networks.checkpoints import save
-from networks.weights import TABLE
+from tests.random_weights import write_random_lite
 
 ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("IOG_ENDURANCE") == "full"
@@ -40,23 +37,8 @@ def figure(group: str, **values: object) -> None:
 
 
 def write_small_model(path: Path) -> Path:
-    """A checkpoint of iog-lite with random parameters and a frame of 64 pixels.
-
-    Every step of a request is the real one, and the network takes a tenth of its time.
-    """
-    row = TABLE["iog-lite"]
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        network = build_network(row.architecture)
-    save(
-        path,
-        network.state_dict(),
-        architecture=row.architecture,
-        crop=replace(row.crop, frame=64),
-        threshold=row.threshold,
-        metadata={},
-    )
-    return path
+    """A checkpoint of iog-lite with random parameters and a frame of 64 pixels."""
+    return write_random_lite(path, frame=64)
 
 
 @dataclass
