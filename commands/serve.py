@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ def serve(
     from serving.app import create_app
     from serving.pool import Pool
     from serving.server import Server, address, bind
-    from serving.worker import WorkerProcess
+    from serving.worker import WorkerProcess, share
 
     # Where the workers' settings come from.
     if model is not None:
@@ -37,6 +38,8 @@ def serve(
         os.environ["IOG_THREADS"] = str(max(1, available_cores() // workers))
     with bind(host, port) as listener:
         typer.echo("Loading the model ...", err=True)
+        if workers > 1:  # a single one would share its memory with nobody
+            share(_needed_by_all())
         processes = [WorkerProcess(number) for number in range(workers)]
         url = address(listener)
         try:
@@ -52,3 +55,10 @@ def serve(
             for process in processes:
                 process.close()
     typer.echo("Stopped.", err=True)
+
+
+def _needed_by_all() -> list[str]:
+    """Modules that each worker imports; a wrong guess of the engine costs memory and no more."""
+    openvino = find_spec("openvino") is not None and os.environ.get("IOG_ENGINE") != "torch"
+    engine = ["openvino", "networks.openvinoengine"] if openvino else ["networks.torchengine"]
+    return ["main", "model_handler", "networks.choosing", *engine]

@@ -1,4 +1,9 @@
-"""Who answers next: free workers, those who wait for one, and those who are sent away."""
+"""Who answers next: free workers, those who wait for one, and those who are sent away.
+
+A call goes to a free worker that saw its image before, for that one has it in its cache. An image
+that no free worker saw goes to the one that was idle for longest, so that images spread over the
+workers. Nobody waits for a certain worker while another is free.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from serving.affinity import Known, image_mark
 from serving.runtime import Call, Reply, refusal
 from serving.worker import Worker
 
@@ -36,9 +42,11 @@ class Pool:
         self._wait = wait
         self._queue = QUEUE_PER_WORKER * len(workers) if queue is None else queue
         self._waiting = 0
-        self._free: asyncio.Queue[Worker] = asyncio.Queue()
-        for worker in workers:
-            self._free.put_nowait(worker)
+        self._free = list(workers)
+        """The one that was idle for longest comes first."""
+        self._turns = asyncio.Semaphore(len(workers))
+        """As many as there are free workers."""
+        self._known = {worker: Known() for worker in workers}
         self._mending: set[asyncio.Task[None]] = set()
         self.restarts = 0
         """Workers replaced so far."""
@@ -50,24 +58,37 @@ class Pool:
 
     async def answer(self, call: Call) -> Reply:
         """The reply of the next free worker, or a refusal."""
-        if self._free.empty() and self._waiting >= self._queue:
+        if self._turns.locked() and self._waiting >= self._queue:
             return _BUSY
         self._waiting += 1
         try:
             async with asyncio.timeout(self._wait):
-                worker = await self._free.get()
+                await self._turns.acquire()
         except TimeoutError:
             return _BUSY
         finally:
             self._waiting -= 1
+        worker = self._take(call)
         try:
             return await asyncio.wrap_future(worker.submit(call))
         finally:
             self._release(worker)
 
+    def _take(self, call: Call) -> Worker:
+        """One of the free workers, of which there is at least one."""
+        mark = image_mark(call.body) if len(self._workers) > 1 else None
+        worker = next((free for free in self._free if mark in self._known[free]), self._free[0])
+        self._free.remove(worker)
+        self._known[worker].add(mark)
+        return worker
+
+    def _put_back(self, worker: Worker) -> None:
+        self._free.append(worker)
+        self._turns.release()
+
     def _release(self, worker: Worker) -> None:
         if worker.alive:
-            self._free.put_nowait(worker)
+            self._put_back(worker)
             return
         self.restarts += 1
         task = asyncio.create_task(self._mend(worker))
@@ -76,4 +97,5 @@ class Pool:
 
     async def _mend(self, worker: Worker) -> None:
         await asyncio.wrap_future(worker.restart())
-        self._free.put_nowait(worker)
+        self._known[worker].clear()
+        self._put_back(worker)

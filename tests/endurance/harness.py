@@ -52,7 +52,7 @@ class Service:
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes that live now."""
-        return [child for child in self.host.children() if _is_worker(child)]
+        return [child for child in self.host.children(recursive=True) if _is_worker(child)]
 
     def processes(self) -> list[psutil.Process]:
         """The host and its workers."""
@@ -119,11 +119,17 @@ def service(log: Path, *arguments: str, **environment: str) -> Iterator[Service]
             with httpx.Client(
                 base_url=ready[1], timeout=120, trust_env=False, limits=limits
             ) as client:
+                host = psutil.Process(process.pid)
+                started = host.children(recursive=True)
                 try:
-                    yield Service(ready[1], psutil.Process(process.pid), client, log)
+                    yield Service(ready[1], host, client, log)
                 finally:
+                    if host.is_running():
+                        started = host.children(recursive=True)
                     process.send_signal(signal.SIGTERM)
                     process.wait(30)
+                    _, left = psutil.wait_procs(started, timeout=10)
+                    assert not left, f"left behind: {left}"
 
 
 def _start(
@@ -140,8 +146,11 @@ def _start(
 
 
 def _is_worker(process: psutil.Process) -> bool:
+    """Whether it was forked by the fork server, or started afresh where there is none."""
     try:
-        return any("spawn_main" in word for word in process.cmdline())
+        parent = process.parent()
+        forked = parent is not None and any("forkserver" in word for word in parent.cmdline())
+        return forked or any("spawn_main" in word for word in process.cmdline())
     except psutil.NoSuchProcess:  # dead, and not yet missed
         return False
 

@@ -45,6 +45,15 @@ def in_the_middle(running: Service) -> Iterator[Future[httpx.Response]]:
         yield answer
 
 
+def test_a_killed_host_leaves_nothing_behind(tmp_path: Path) -> None:
+    with service(tmp_path / "log", "--workers", "2") as running:
+        assert len(running.workers()) == 2
+        started = running.host.children(recursive=True)
+        running.host.kill()
+        _, left = psutil.wait_procs(started, timeout=10)
+        assert not left
+
+
 def test_a_killed_worker_is_replaced_and_an_order_to_stop_obeyed(tmp_path: Path) -> None:
     with service(tmp_path / "log") as running:
         expected = running.post(SHORT).json()
