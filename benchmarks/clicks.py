@@ -18,7 +18,7 @@ from benchmarks.bodies import Bodies, SizeWH
 from benchmarks.process import Contender, WorkerError, WorkerProcess
 from benchmarks.rows import STAGES, STOCK, Row, measured
 
-__all__ = ["Clicks", "Plan", "Say", "measure_clicks", "measure_throughput", "stock_contender"]
+__all__ = ["Clicks", "Plan", "Say", "measure_clicks", "stock_contender"]
 
 Say = Callable[[str], None]
 
@@ -152,44 +152,6 @@ def _rounds(
                 for stage in STAGES:
                     found[prefix + stage].append(reply["stages"][stage])
     return times
-
-
-def measure_throughput(
-    contender: Contender, plan: Plan, bodies: Bodies, *, say: Say
-) -> Iterator[Row]:
-    """First clicks in a second, and memory, for one worker with all cores and one for each core."""
-    body = bodies.write(plan.sizes[0])
-    for count in sorted({1, plan.cores}):
-        threads = max(1, plan.cores // count)
-        say(f"throughput of {contender.model}, {count} x {threads}")
-        with ExitStack() as stack:
-            workers = [
-                stack.enter_context(WorkerProcess(contender, threads=threads)) for _ in range(count)
-            ]
-            for worker in workers:
-                reply = worker.ask("click", body=str(body))
-            for worker in workers:
-                worker.send("loop", body=str(body), seconds=plan.seconds)
-            done = [worker.receive() for worker in workers]
-            memory = [worker.ask("memory") for worker in workers]
-        rate = sum(found["answers"] / found["seconds"] for found in done)
-        yield measured(
-            [1e3 / rate],
-            stock=None,
-            model=contender.model,
-            engine=str(reply["engine"]),
-            precision=str(reply["precision"]),
-            image_size=_name(plan.sizes[0]),
-            what=f"throughput_{count}x{threads}",
-            note=contender.note,
-            rss_mb=_sum([found["rss_mb"] for found in memory]),
-            pss_mb=_sum([found["pss_mb"] for found in memory]),
-        )
-
-
-def _sum(sizes: Sequence[float | None]) -> float | None:
-    known = [size for size in sizes if size is not None]
-    return round(sum(known), 1) if len(known) == len(sizes) else None
 
 
 def _name(size: SizeWH) -> str:

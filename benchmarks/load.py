@@ -13,11 +13,7 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import random
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,12 +23,12 @@ from statistics import median, quantiles
 from benchmarks.annotators import Answered, Mix, at_work, objects, send
 from benchmarks.capacity import Load, forecast
 from benchmarks.roundrobin import Address, round_robin
+from benchmarks.served import Served
 from cores import available_cores
 
 __all__ = ["Row", "main"]
 
-_ROOT = Path(__file__).parent.parent
-_PHOTO = _ROOT / "examples" / "astronaut.jpg"
+_PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 _PHOTO_SIZE = (512.0, 512.0)
 _WARM_UP = 0.2  # of each run: its start is not what it settles to
 
@@ -105,36 +101,9 @@ def _servers(count: int) -> Iterator[list[Address]]:
     """Replicas on free ports of this machine."""
     # A small cache: objects come again in this test sooner than in real work.
     small = {"IOG_CACHE_MB": "32", "IOG_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    environment = {**os.environ, **small}
-    command = [sys.executable, "-m", "cli", "serve", "--port", "0"]
-    started: list[subprocess.Popen[str]] = []
-    try:
-        for _ in range(count):
-            started.append(
-                subprocess.Popen(
-                    command,
-                    cwd=_ROOT,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-            )
-        yield [_address(process) for process in started]
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.communicate()
-
-
-def _address(process: subprocess.Popen[str]) -> Address:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    found = re.search(r"http://([\d.]+):(\d+)", line)
-    if found is None:
-        raise RuntimeError("A replica did not start; try `iog serve`.")
-    return found[1], int(found[2])
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(Served(workers=1, environment=small)) for _ in range(count)]
+        yield [served.address for served in started]
 
 
 async def _alone(server: Address, sessions: list[list[bytes]]) -> tuple[float, float]:

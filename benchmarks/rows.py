@@ -29,8 +29,8 @@ class Row:
         median_ms: median of the runs.
         p95_ms: 95th percentile of the runs; with few runs the slowest.
         ratio_to_stock: median over stock's of the same run; None where there is none.
-        rss_mb: resident memory of the process after its clicks, of all together for throughput;
-            None where the system does not tell.
+        rss_mb: resident memory of the process after its clicks, of a whole `iog serve` for
+            throughput; None where the system does not tell.
         pss_mb: the same, with what processes share divided among them.
         runs: how many runs there were.
         note: what else must be known, such as that the weights are random.

@@ -78,7 +78,7 @@ def throughput_table(rows: Sequence[Row]) -> Table:
                 shape = what.removeprefix("throughput_").replace("x", " x ")
                 lines.append((*subject, size, shape, f"{1e3 / row.median_ms:.2f}", *sizes))
     return Table(
-        "First clicks in a second, and memory of all workers together",
+        "First clicks in a second under `iog serve`, and memory of all its processes",
         ("model", "engine", "image", "workers x threads", "answers/s", "RSS MiB", "PSS MiB"),
         tuple(lines),
     )

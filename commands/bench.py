@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -132,11 +132,12 @@ def _measure(settings: Settings, plan: Plan, asked: _Asked) -> Run:
     from rich.console import Console
 
     from benchmarks.bodies import Bodies
-    from benchmarks.clicks import measure_clicks, measure_throughput, stock_contender
+    from benchmarks.clicks import measure_clicks, stock_contender
     from benchmarks.contenders import contenders_of
     from benchmarks.machine import described
     from benchmarks.report import Run
     from benchmarks.sweeps import measure_sweeps
+    from benchmarks.throughput import measure_throughput
     from benchmarks.weights import stock_weights
 
     machine = described(cores=plan.cores)
@@ -160,7 +161,10 @@ def _measure(settings: Settings, plan: Plan, asked: _Asked) -> Run:
             # Stock took part in every turn, and its ratios are in all rows; it is shown once.
             rows += [row for row in found.rows if not rows or row.model != stock.model]
             if asked.throughput:
-                rows += measure_throughput(started[0], plan, bodies, say=status.update)
+                first = next(row for row in found.rows if row.model == started[0].model)
+                # As it turned out to be, where `auto` was asked for.
+                chosen = replace(started[0], engine=first.engine, precision=first.precision)
+                rows += measure_throughput(chosen, plan, bodies, say=status.update)
             if asked.sweeps and not curves:
                 rounds = 2 if asked.quick else 5
                 label = f"{started[0].model}, {started[0].engine} {started[0].precision}"

@@ -7,11 +7,12 @@ import pytest
 
 import benchmarks.sweeps as sweeping
 from benchmarks.bodies import Bodies
-from benchmarks.clicks import Plan, measure_clicks, measure_throughput
+from benchmarks.clicks import Plan, measure_clicks
 from benchmarks.contenders import RANDOM, contenders_of
 from benchmarks.process import Contender, WorkerError, WorkerProcess
 from benchmarks.rows import STAGES, as_json
 from benchmarks.sweeps import measure_sweeps
+from benchmarks.throughput import measure_throughput
 from errors import WeightsError
 from settings import Settings
 from tests.random_weights import write_random_lite
@@ -53,6 +54,8 @@ def test_throughput_and_sweeps(
     bodies = Bodies(tmp_path)
     (row,) = measure_throughput(ours, PLAN, bodies, say=said)
     assert (row.what, row.median_ms > 0) == ("throughput_1x1", True)
+    if row.pss_mb is not None and row.rss_mb is not None:
+        assert 50 < row.pss_mb < row.rss_mb  # the host and its worker share libraries
     for name, value in {
         "_MEGAPIXELS": (0.02, 0.04),
         "_SIDES": (0.5, 1.0),
