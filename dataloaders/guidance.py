@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 PixelXY = tuple[int, int]
 
@@ -72,6 +71,8 @@ def most_interior_point(mask: NDArray[np.bool_]) -> PixelXY | None:
     """
     if not mask.any():
         return None
+    from scipy import ndimage  # late: it is seldom needed, and takes longest of all imports
+
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(np.argmax(depth)), mask.shape)
     return int(column), int(row)

@@ -7,10 +7,12 @@ float64 and rounded once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Linear", "fold", "folded", "layer", "then"]
+__all__ = ["Linear", "fold", "folded", "layer", "stacked", "then"]
 
 Linear = tuple[Tensor, Tensor]
 """Weight [outputs, inputs / groups, kh, kw] and bias [outputs] of a convolution, in float64."""
@@ -27,6 +29,8 @@ def folded(conv: nn.Module, norm: nn.Module) -> Linear:
     assert conv.bias is None
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    if conv.weight.is_meta:
+        return _blank(conv.weight.shape), _blank(norm.bias.shape)
     scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
     shift = norm.bias.detach().double() - norm.running_mean.double() * scale
     return conv.weight.detach().double() * scale[:, None, None, None], shift
@@ -35,8 +39,19 @@ def folded(conv: nn.Module, norm: nn.Module) -> Linear:
 def then(first: Linear, second: Tensor) -> Linear:
     """One convolution for ``first`` and then the point-wise weight ``second`` [o, m, 1, 1]."""
     weight, bias = first
+    if weight.is_meta:
+        return _blank((len(second), *weight.shape[1:])), _blank(second.shape[:1])
     matrix = second[:, :, 0, 0]
     return torch.einsum("om,mikl->oikl", matrix, weight), matrix @ bias
+
+
+def stacked(first: Linear, second: Linear) -> Linear:
+    """Two convolutions of the same input as one: the outputs of ``first``, then the others."""
+    (weight, bias), (more, shift) = first, second
+    if weight.is_meta:
+        outputs = len(weight) + len(more)
+        return _blank((outputs, *weight.shape[1:])), _blank((outputs,))
+    return torch.cat([weight, more]), torch.cat([bias, shift])
 
 
 def layer(linear: Linear, *, like: nn.Conv2d | None = None, bias: bool = True) -> nn.Conv2d:
@@ -71,3 +86,8 @@ def fold(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
     """The layer that does what ``conv`` and then ``norm`` do."""
     assert isinstance(conv, nn.Conv2d)
     return layer(folded(conv, norm), like=conv)
+
+
+def _blank(shape: Sequence[int]) -> Tensor:
+    """Where only the shapes are wanted; any arithmetic there takes a second to import first."""
+    return torch.empty(tuple(shape), dtype=torch.float64, device="meta")

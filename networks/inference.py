@@ -21,7 +21,7 @@ from networks.backbones import Bottleneck, Features, MobileNetV1, ResNet101, Sep
 from networks.blocks import resize
 from networks.coarsenet import CoarseNet
 from networks.finenet import FineBottleneck, FineNet
-from networks.folding import fold, folded, layer, then
+from networks.folding import Linear, fold, folded, layer, stacked, then
 from networks.mainnetwork import MainNetwork
 from networks.psp import BINS, PSP
 from networks.refinementnetwork import RefinementNetwork
@@ -248,15 +248,11 @@ class _Block(nn.Module):
         return F.relu(self.conv3(out) + self.shortcut(x))
 
 
-def widest(fine: FineNet) -> tuple[Tensor, Tensor]:
+def widest(fine: FineNet) -> Linear:
     """First convolution and shortcut of FineNet's last block, stacked: [1.5 w, 4 w, 1, 1]."""
     last = fine.final_predict[0]
     assert isinstance(last, FineBottleneck)
-    parts = (
-        folded(last.conv1, last.bn1),
-        folded(last.downsample[0], last.downsample[1]),
-    )
-    return torch.cat([w for w, _ in parts]), torch.cat([bias for _, bias in parts])
+    return stacked(folded(last.conv1, last.bn1), folded(last.downsample[0], last.downsample[1]))
 
 
 def _folded_backbone(backbone: ResNet101 | MobileNetV1) -> ResNet101 | MobileNetV1:

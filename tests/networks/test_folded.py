@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,17 @@ def test_weights_that_are_not_those_asked_for_are_refused_even_if_folded(
     load_form(str(weights), weights_dir=tmp_path)
     with pytest.raises(WeightsError, match="IOG_WEIGHTS_SHA256"):
         load_form(str(weights), weights_dir=tmp_path, sha256="0" * 64)
+
+
+def test_a_start_with_folded_weights_imports_no_compiler(weights: Path, tmp_path: Path) -> None:
+    # torch's compiler takes a second and 90 MB, and comes with the first sum of meta tensors.
+    load_form(str(weights), weights_dir=tmp_path)
+    script = f"""
+import sys
+from pathlib import Path
+from networks.folded import load_form
+assert load_form({str(weights)!r}, weights_dir=Path({str(tmp_path)!r})).mapped
+assert not {{"torch._dynamo", "scipy"}} & set(sys.modules)
+"""
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
