@@ -13,14 +13,11 @@ ARG NUCLIO_UHTTPC_IMAGE=quay.io/nuclio/uhttpc:0.0.1-${NUCLIO_ARCH}
 
 # ---- what both need: the pinned packages, wheels only, so that no compiler is ever wanted
 FROM python:${PYTHON_VERSION}-slim AS packages
-# torch alone comes from here: builds without CUDA. PyPI has everything else.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY requirements.txt requirements-openvino.txt /opt/iog/
-# Nuclio brings the nuclio_sdk of its own version.
-RUN grep -v '^nuclio_sdk' /opt/iog/requirements.txt > /opt/iog/serving.txt \
-    && pip install --no-cache-dir --only-binary=:all: --no-deps \
-        --extra-index-url "${TORCH_INDEX}" "$(grep '^torch==' /opt/iog/serving.txt)" \
-    && pip install --no-cache-dir --only-binary=:all: --requirement /opt/iog/serving.txt \
+# All but torch and what only torch needs; Nuclio brings the nuclio_sdk of its own version.
+RUN grep -Ev '^(nuclio_sdk|torch|fsspec|Jinja2|MarkupSafe|mpmath|networkx|sympy)==' \
+        /opt/iog/requirements.txt > /opt/iog/serving.txt \
+    && pip install --no-cache-dir --only-binary=:all: --no-deps --requirement /opt/iog/serving.txt \
         --requirement /opt/iog/requirements-openvino.txt
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -28,14 +25,23 @@ ENV PYTHONUNBUFFERED=1 \
     IOG_WEIGHTS_DIR=/opt/iog/weights \
     HOME=/tmp
 
+# ---- and torch, which reads weights and exports them
+FROM packages AS torch
+# torch alone comes from here: builds without CUDA. PyPI has everything else.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN grep -v '^nuclio_sdk==' /opt/iog/requirements.txt > /opt/iog/everything.txt \
+    && pip install --no-cache-dir --only-binary=:all: --no-deps \
+        --extra-index-url "${TORCH_INDEX}" "$(grep '^torch==' /opt/iog/everything.txt)" \
+    && pip install --no-cache-dir --only-binary=:all: --requirement /opt/iog/everything.txt
+
 # ---- the model: found or fetched, checked, and exported, before the code is copied
-FROM packages AS model
+FROM torch AS model
 # A name from `iog weights list`, or that of NAME.pt in weights/.
 ARG IOG_MODEL=iog-lite
 # A file or an address to take published weights from, in place of Google Drive.
 ARG IOG_MIRROR=
 WORKDIR /opt/iog/build
-COPY cli.py cores.py errors.py settings.py ./
+COPY caching.py cli.py cores.py errors.py predictor.py settings.py ./
 COPY commands commands
 COPY dataloaders dataloaders
 COPY evaluation evaluation
@@ -50,7 +56,7 @@ FROM ${NUCLIO_UHTTPC_IMAGE} AS uhttpc
 FROM ${NUCLIO_ONBUILD_IMAGE} AS processor
 
 # ---- (a) the function with Nuclio's processor inside
-FROM packages AS nuclio
+FROM torch AS nuclio
 ARG PYTHON_VERSION
 ARG IOG_MODEL=iog-lite
 ENV IOG_MODEL=${IOG_MODEL}
@@ -71,7 +77,8 @@ EXPOSE 8080
 HEALTHCHECK --interval=1s --timeout=3s CMD ["/usr/local/bin/uhttpc", "--url", "http://127.0.0.1:8082/ready"]
 CMD ["processor"]
 
-# ---- (b) the function on its own; last, so that it is what a plain `docker build .` makes
+# ---- (b) the function on its own; last, so that it is what a plain `docker build .` makes. It runs the
+# exported model, for which it needs no torch.
 FROM packages AS standalone
 ARG IOG_MODEL=iog-lite
 ARG VERSION=0.1.0

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,9 @@ def _prepare(recipe: Stage, folder: Path, *arguments: str) -> subprocess.Complet
     binaries = folder / "bin"
     binaries.mkdir()
     python = binaries / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    # -S: the packages of this environment, but not this project, which is installed into it.
+    packages = sysconfig.get_paths()["purelib"]
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
     environment = {
         "PATH": f"{binaries}:{os.environ['PATH']}",
@@ -90,14 +94,47 @@ def test_the_pinned_wheels_are_installed_before_anything_else_is_copied(name: st
     assert kinds.index("RUN") < len(kinds) - 1 - kinds[::-1].index("COPY") or len(copies) == 1
     assert "--requirement /opt/iog/serving.txt" in runs[0]
     assert runs[0].count("pip install") == runs[0].count("--only-binary=:all:")
+
+
+@pytest.mark.parametrize("name", ["function.yaml", "function-gpu.yaml", "torch"])
+def test_only_torch_may_come_from_a_second_index(name: str) -> None:
+    stage = STAGES[name] if name in STAGES else RECIPES[name]
+    install = stage.values("RUN")[0]
+
     cpu = name != "function-gpu.yaml"
-    index = "TORCH_INDEX=https://download.pytorch.org/whl/cpu"
-    assert (index in stage.values("ARG")) == cpu
+    assert ("TORCH_INDEX=https://download.pytorch.org/whl/cpu" in stage.values("ARG")) == cpu
     # A second index is asked for torch alone: whatever else it offers is not taken.
-    for command in runs[0].split("&&"):
+    for command in install.split("&&"):
         if "--extra-index-url" in command:
             assert "--no-deps" in command
             assert "^torch==" in command
+    assert install.count("pip install") == install.count("--only-binary=:all:")
+
+
+def test_what_the_standalone_image_leaves_out_is_torch_and_what_only_it_needs() -> None:
+    pattern = re.search(r"grep -Ev '(.+?)'", STAGES["packages"].values("RUN")[0])
+    assert pattern is not None
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    left_out = {line.split("==")[0] for line in lines if re.match(pattern[1], line)}
+    needed: set[str] = set()
+    wanted = {"torch"}
+    while wanted:
+        needed |= wanted
+        wanted = {each for name in wanted for each in _requirements(name)} - needed
+    kept = {line.split("==")[0] for line in lines if "==" in line} - left_out
+    others = {each for name in kept for each in _requirements(name)}
+
+    assert left_out == {"nuclio_sdk"} | {
+        name for name in left_out if name.lower() in {each.lower() for each in needed - others}
+    }
+    assert "torch" in left_out
+    assert not {each.lower() for each in others} & {each.lower() for each in left_out}
+
+
+def _requirements(package: str) -> set[str]:
+    """What a package needs wherever it is installed."""
+    found = metadata.requires(package) or []
+    return {re.split(r"[\s;<>=!~\[(]", each)[0] for each in found if "extra ==" not in each}
 
 
 def test_the_pinned_torch_is_one_line_that_the_builds_find() -> None:
@@ -124,7 +161,7 @@ def test_the_code_comes_last_and_runs_as_nobody(name: str) -> None:
     kinds = [kind for kind, _ in stage.steps]
     copies = stage.values("COPY")
 
-    assert stage.base == "packages"
+    assert stage.base == {"nuclio": "torch", "standalone": "packages"}[name]
     assert copies[-1].split()[0] == "."
     assert copies[-2].startswith("--from=model /opt/iog/weights")
     (user,) = stage.values("USER")
