@@ -72,6 +72,6 @@ $(SERVING): requirements.txt pyproject.toml | $(BIN)/python
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt requirements-openvino.txt $(SERVING)
+$(DEVELOPMENT): requirements-dev.txt requirements-openvino.txt requirements-agent.txt $(SERVING)
 	$(PIP) -r requirements-dev.txt
 	@touch $@

@@ -101,7 +101,7 @@ class ModelHandler:
 
     def predict(
         self,
-        image: NDArray[np.uint8] | Photo,
+        image: NDArray[np.uint8] | Photo | Pixels,
         *,
         boxes: Sequence[BoxXYXY],
         pos_points: Sequence[PointXY],
@@ -111,7 +111,7 @@ class ModelHandler:
         """Predict the objects in the boxes and unite their masks.
 
         Args:
-            image: from `open`; or uint8 [H, W, 3], RGB, of which nothing is cached.
+            image: from `open`; or pixels; or uint8 [H, W, 3], RGB, of which nothing is cached.
             boxes: x1, y1, x2, y2 with ordered corners, image frame; clamped to the image.
             pos_points: clicks on the object; clamped to the image.
             neg_points: clicks beside it. With several boxes every click goes to the box it lies
@@ -122,7 +122,7 @@ class ModelHandler:
             UnusableRequest: a box lies outside the image.
             NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
         """
-        photo = image if isinstance(image, Photo) else Pixels(image)
+        photo = Pixels(image) if isinstance(image, np.ndarray) else image
         opened = photo.decode_ms
         canvas = Canvas(photo.size, self._threshold if threshold is None else threshold)
         network = paste = 0.0

@@ -118,10 +118,13 @@ class Photo:
 
 @dataclass(frozen=True)
 class Pixels:
-    """An image that comes as pixels, uint8 [H, W, 3], RGB; nothing of it is cached."""
+    """An image that comes as pixels, uint8 [H, W, 3], RGB.
+
+    What is computed of it is cached if it has a key, which no other image may have.
+    """
 
     array: NDArray[np.uint8]
-    key: None = None
+    key: str | None = None
     decode_ms: float = 0.0
 
     @property

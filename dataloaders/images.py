@@ -23,7 +23,15 @@ from dataloaders.stretching import stretched
 from dataloaders.truncation import ends_in_nothing, share_present
 from errors import NotAnImage, RequestError, TooManyPixels
 
-__all__ = ["FORMATS", "MAX_SIDE", "Header", "decode", "decode_reduced", "read_header"]
+__all__ = [
+    "FORMATS",
+    "MAX_SIDE",
+    "Header",
+    "decode",
+    "decode_reduced",
+    "pillow_pixels",
+    "read_header",
+]
 
 # Formats with a signature that is hard to meet by chance. Pillow knows more, among them some that
 # take any bytes for an image (TGA) or start other programs (EPS).
@@ -294,7 +302,7 @@ def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     try:
         with _opened(data, max_pixels=max_pixels, truncated=False) as picture:
             picture.load()
-            return _pillow_pixels(picture)
+            return pillow_pixels(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise
     except Exception:
@@ -305,10 +313,10 @@ def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         picture.load()
         if ends_in_nothing(picture):
             raise _mostly_missing()
-        return _pillow_pixels(picture)
+        return pillow_pixels(picture)
 
 
-def _pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+def pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3], upright, of a picture that is loaded."""
     orientation = _orientation(picture)
     if picture.mode in _DEEP_MODES:

@@ -1,0 +1,140 @@
+"""The agent's function: CVAT's own checks accept it, and it answers as the Nuclio function does."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import cvat_sdk.auto_annotation as cvataa
+import numpy as np
+import pytest
+from cvat_cli._internal.agent_driver_interaction import AgentInteractionFunctionDriver
+from cvat_cli._internal.common import FunctionLoader
+from cvat_sdk.masks import decode_mask, encode_mask
+from PIL import Image
+
+import main
+from errors import RequestError
+from model_handler import ModelHandler
+from settings import Settings
+from tests.deploy.recipes import ROOT
+from tests.random_weights import write_random_lite
+
+PHOTO = ROOT / "examples" / "astronaut.jpg"
+BOX = ((5.0, 4.0), (370.0, 512.0))
+
+
+class Context(cvataa.InteractionFunctionContext):  # type: ignore[misc]
+    """There is nothing in it yet."""
+
+
+class Prompts(cvataa.InteractionPrompts):  # type: ignore[misc]
+    """What the agent hands over."""
+
+    pos_points = ((190.0, 320.0),)
+    neg_points: tuple[tuple[float, float], ...] = ()
+    bounding_box: tuple[tuple[float, float], tuple[float, float]] | None = BOX
+
+
+@pytest.fixture(scope="module")
+def function() -> Any:  # noqa: ANN401 - CVAT's protocol
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IOG_ENGINE", "torch")
+        return FunctionLoader(None, ROOT / "deploy" / "cvat_agent.py", {"model": "iog-lite"}).load()
+
+
+def test_cvat_registers_an_interactor_that_starts_with_a_box(function: Any) -> None:  # noqa: ANN401
+    fields = AgentInteractionFunctionDriver.get_remote_function_fields(function.spec)
+
+    assert fields == {"min_pos_points": 1, "min_neg_points": 0, "startswith_box": True}
+
+
+def test_the_shape_is_the_mask_that_the_nuclio_function_answers(
+    function: Any,  # noqa: ANN401
+) -> None:
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+    (shape,) = function.detect(Context(), image, Prompts())
+
+    settings = Settings(engine="torch")
+    request = {
+        "image": base64.b64encode(PHOTO.read_bytes()).decode(),
+        "obj_bbox": BOX,
+        "pos_points": Prompts.pos_points,
+        "neg_points": [],
+        "output": ["shapes", "mask"],
+    }
+    function_of_nuclio = main.Function(settings, ModelHandler(settings))
+    answer = json.loads(main.respond(function_of_nuclio, json.dumps(request).encode()).body)
+    (expected,) = answer["shapes"]
+    mask = decode_mask(shape.points, image_width=512, image_height=512)
+    # Pillow's JPEG decoder, which CVAT's agent uses, differs from OpenCV's by a grey level.
+    both = np.array(answer["mask"], bool)
+    assert (mask & both).sum() / (mask | both).sum() > 0.995
+    assert shape.type == "mask"
+    assert shape.points == encode_mask(mask)
+    (confidence,) = shape.attributes
+    assert confidence.spec_id == 0
+    assert float(confidence.value) == pytest.approx(
+        float(expected["attributes"][0]["value"]), abs=0.01
+    )
+
+
+def test_a_further_click_on_the_same_picture_is_cheap(function: Any) -> None:  # noqa: ANN401
+    class Corrected(Prompts):
+        neg_points = ((20.0, 20.0),)
+
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+    other = function.preprocess_image(Context(), Image.open(PHOTO).convert("L"))
+    function.detect(Context(), image, Prompts())
+    before = function._model.lookups()["crop"]
+    function.detect(Context(), image, Corrected())
+    again = function._model.lookups()["crop"]
+    function.detect(Context(), other, Corrected())
+    after = function._model.lookups()["crop"]
+
+    assert (again[0] - before[0], again[1] - before[1]) == (1, 0)
+    assert (after[0] - again[0], after[1] - again[1]) == (0, 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_pictures_of_any_mode_are_taken(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOG_MODEL", str(write_random_lite(tmp_path / "random.pt", frame=64)))
+    loaded: Any = FunctionLoader(None, ROOT / "deploy" / "cvat_agent.py", {}).load()
+    rgb = Image.open(PHOTO)
+    image = loaded.preprocess_image(
+        Context(), rgb.convert("L").convert(mode) if mode == "I;16" else rgb.convert(mode)
+    )
+
+    shapes = loaded.detect(Context(), image, Prompts())
+
+    assert all(shape.type == "mask" for shape in shapes)
+
+
+def test_a_box_outside_the_picture_is_explained(function: Any) -> None:  # noqa: ANN401
+    class Outside(Prompts):
+        bounding_box = ((900.0, 900.0), (950.0, 950.0))
+
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+    with pytest.raises(RequestError, match="lies outside the image of 512 x 512 pixels"):
+        function.detect(Context(), image, Outside())
+
+
+def test_a_picture_without_the_object_gives_no_shape(
+    function: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty = function._model.predict(
+        np.zeros((8, 8, 3), np.uint8), boxes=[(0, 0, 8, 8)], pos_points=[], neg_points=[]
+    )
+    monkeypatch.setattr(
+        function._model,
+        "predict",
+        lambda *_, **__: type(empty)(np.zeros((8, 8), np.uint8), 0.0, None, 0),
+    )
+    image = function.preprocess_image(Context(), Image.new("RGB", (8, 8)))
+
+    assert function.detect(Context(), image, Prompts()) == []
