@@ -13,19 +13,19 @@ from tests.request_cases import cases
 
 __all__ = ["clicks", "day"]
 
-_PHOTO = (ROOT / "examples" / "astronaut.jpg").read_bytes()
+_PHOTOS = [path.read_bytes() for path in sorted((ROOT / "examples").glob("*.jpg"))]
 _OUTPUTS = ("mask", "shapes", "polygon", "rle", "png")
 
 
 def clicks(seed: int) -> dict[str, Any]:
-    """One click on a photograph, somewhere; the same for the same seed."""
+    """One click on one of the photographs, somewhere; the same for the same seed."""
     draw = random.Random(seed)
     x, y = draw.randrange(0, 300), draw.randrange(0, 300)
     box = [[x, y], [x + draw.randrange(40, 200), y + draw.randrange(40, 200)]]
     click = [x + draw.randrange(10, 40), y + draw.randrange(10, 40)]
     wrong = [[x + 2, y + 2]] if draw.random() < 0.5 else []
     return builders.body(
-        _PHOTO,
+        _PHOTOS[seed % len(_PHOTOS)],
         obj_bbox=box,
         pos_points=[click],
         neg_points=wrong,

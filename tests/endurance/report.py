@@ -34,7 +34,7 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "soak": (
         "Soak",
-        "A small network; half clicks on a photograph, half the requests of "
+        "iog-lite with a cache of 16 MB; half clicks on three photographs, half the requests of "
         "[request-cases.md](request-cases.md). Bound: at the end 5 % more memory than after 500 "
         "requests, no descriptor more.",
         ("requests=requests", "MB after 500=rss_mb_then", "MB at the end=rss_mb_end",
@@ -43,8 +43,8 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "concurrency": (
         "Concurrency",
-        "iog-lite, different clicks on a photograph; every answer was the one that a single "
-        "client gets.",
+        "iog-lite, different clicks on three photographs, all seen once before; every answer was "
+        "the one that a single client gets. Clients run on the same cores.",
         ("workers=workers", "clients=clients", "requests=requests", "per second=per_second",
          "p50, ms=p50_ms", "p95, ms=p95_ms", "p99, ms=p99_ms"),
     ),
