@@ -49,9 +49,7 @@ class Agreement:
     to_truth: list[float] = field(default_factory=list)
     """IoU to the object, its void left out."""
 
-    def add(
-        self, mask: NDArray[np.bool_], reference: NDArray[np.bool_], sample: Sample
-    ) -> None:
+    def add(self, mask: NDArray[np.bool_], reference: NDArray[np.bool_], sample: Sample) -> None:
         """Score one mask [H, W] of the image frame."""
         self.to_reference.append(iou(mask, reference, np.zeros_like(reference)))
         self.to_truth.append(iou(mask, sample.mask, sample.void))
