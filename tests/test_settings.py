@@ -92,6 +92,7 @@ def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
     [
         ("IOG_ENGINE", "tensorrt", "auto, torch"),
         ("IOG_PRECISION", "fp64", "fp32, bf16"),
+        ("IOG_PRECISION", "int8", "fp32, bf16"),
         ("IOG_DEVICE", "tpu", "auto, cpu, cuda"),
         ("IOG_OUTPUT", "mask,contour", "mask, shapes, polygon, rle, png"),
         ("IOG_OUTPUT", ",", "mask, shapes, polygon, rle, png"),

@@ -1,0 +1,158 @@
+"""How near the engines and precisions come to torch in fp32, and to the truth.
+
+    python -m benchmarks.agreement masks:train_400.tar [--split val] [--model iog-lite] [--limit N]
+
+The simulated annotator draws the tight box, clicks inside and then on the largest error of torch's
+fp32 mask. Every engine answers these same prompts, so that masks are compared and not the ways
+that annotators would take from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine import described
+from cores import available_cores
+from dataloaders.readers import open_dataset
+from dataloaders.samples import Dataset, Sample
+from errors import SettingsError
+from evaluation.clicks import Step, annotate, first_prompt
+from evaluation.contenders import Contender, contender
+from evaluation.loading import read_ahead
+from evaluation.run import chosen
+from evaluation.scores import iou
+from evaluation.segmenters import Segmenter
+from evaluation.tables import Table, markdown
+from settings import Engine, Precision, Settings
+
+__all__ = ["Agreement", "compare", "main", "table"]
+
+_RUNS: tuple[tuple[Engine, Precision], ...] = (
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("torch", "bf16"),
+)
+
+
+@dataclass
+class Agreement:
+    """What one engine's masks scored after the same number of clicks, object by object."""
+
+    to_reference: list[float] = field(default_factory=list)
+    """IoU to the reference's mask, all pixels counted."""
+    to_truth: list[float] = field(default_factory=list)
+    """IoU to the object, its void left out."""
+
+    def add(self, mask: NDArray[np.bool_], reference: NDArray[np.bool_], sample: Sample) -> None:
+        """Score one mask [H, W] of the image frame."""
+        self.to_reference.append(iou(mask, reference, np.zeros_like(reference)))
+        self.to_truth.append(iou(mask, sample.mask, sample.void))
+
+
+Found = dict[str, list[Agreement]]
+"""For each engine by name, the reference first: one agreement after each number of clicks."""
+
+
+def compare(
+    reference: Segmenter,
+    others: dict[str, Segmenter],
+    objects: Dataset,
+    *,
+    threshold: float,
+    clicks: int = 2,
+    limit: int | None = None,
+) -> Found:
+    """Let every engine answer the prompts that the reference's masks lead to.
+
+    An object on which the reference leaves no error gets fewer clicks.
+
+    Args:
+        reference: whose masks are agreed with and corrected.
+        others: by their names in tables.
+        objects: the data set.
+        threshold: probability above which a pixel is object.
+        clicks: per object at most.
+        limit: so many objects only, evenly spread.
+    """
+    found = {name: [Agreement() for _ in range(clicks)] for name in ("torch fp32", *others)}
+    for _, sample in read_ahead(objects, chosen(len(objects), limit)):
+        key = (sample.image_id, sample.object_index)
+        course = annotate(reference, sample, first_prompt(sample), threshold=threshold)
+        steps: list[Step] = list(islice(course, clicks))
+        for number, step in enumerate(steps):
+            found["torch fp32"][number].add(step.mask, step.mask, sample)
+            for name, engine in others.items():
+                answer = engine.predict(sample.image, step.prompt, image_key=key)
+                found[name][number].add(answer > threshold, step.mask, sample)
+    return found
+
+
+def table(found: Found) -> Table:
+    """A row for each engine and number of clicks."""
+    rows = []
+    truths = [float(np.mean(each.to_truth)) for each in next(iter(found.values()))]
+    for name, agreements in found.items():
+        for number, each in enumerate(agreements):
+            truth = float(np.mean(each.to_truth))
+            rows.append(
+                (
+                    name,
+                    str(number + 1),
+                    str(len(each.to_truth)),
+                    f"{np.mean(each.to_reference):.5f}",
+                    f"{np.min(each.to_reference):.4f}",
+                    f"{truth:.4f}",
+                    f"{100 * (truth - truths[number]):+.3f}",
+                )
+            )
+    head = ("engine", "clicks", "objects", "IoU to torch", "least", "IoU to truth", "points")
+    return Table("Mask IoU to torch fp32 and to the truth", head, tuple(rows))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare, and print hardware, commit, weights and the table."""
+    asked = _asked(arguments)
+    settings = replace(Settings.from_env().with_model(asked.model), device="cpu")
+    machine = described(cores=settings.threads or available_cores())
+    reference = contender(replace(settings, engine="torch", precision="fp32"))
+    others: dict[str, Contender] = {}
+    for engine, precision in _RUNS:
+        try:
+            it = contender(replace(settings, engine=engine, precision=precision))
+        except SettingsError as error:
+            print(f"Without {engine} {precision}: {error}")
+            continue
+        others[f"{engine} {precision}"] = it
+    found = compare(
+        reference.segmenter,
+        {name: it.segmenter for name, it in others.items()},
+        open_dataset(asked.data, split=asked.split),
+        threshold=reference.threshold,
+        limit=asked.limit,
+    )
+    weights = f"{reference.name}, SHA-256 {reference.description['sha256']}"
+    for what, value in {**machine, "weights": weights, "split": asked.split}.items():
+        print(f"{what}: {value}")
+    print()
+    print(markdown(table(found)))
+
+
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.agreement", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("data", metavar="FORMAT:PATH", help="as of `iog evaluate --data`")
+    parser.add_argument("--split", default="val", help="part of the data set [val]")
+    parser.add_argument("--model", help="name or path of weights [IOG_MODEL]")
+    parser.add_argument("--limit", type=int, help="so many objects only, evenly spread")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
