@@ -35,7 +35,7 @@ _WARM_UP = 0.2  # of each run: its start is not what it settles to
 
 @dataclass(frozen=True)
 class Row:
-    """One run beside its forecast; times in seconds, throughput in requests per second."""
+    """One run beside its forecast; times in seconds, throughput in answers per second."""
 
     replicas: int
     annotators: int
@@ -142,7 +142,7 @@ def _row(answered: list[Answered], load: Load, replicas: int, seconds: float) ->
         later=load.later,
         requests=len(steady),
         failed=sum(each.status != 200 for each in steady),
-        throughput=len(steady) / ((1 - _WARM_UP) * seconds),
+        throughput=sum(each.status == 200 for each in steady) / ((1 - _WARM_UP) * seconds),
         mean=sum(times) / len(times),
         p50=median(times),
         p95=cuts[-1],
@@ -168,7 +168,7 @@ def _plot(rows: list[Row], path: Path) -> None:
         left.plot(people, [row.expected_throughput for row in line], "-", color=colour)
         right.plot(people, [row.p95 for row in line], "o", color=colour, label=name)
         right.plot(people, [row.expected_p95 for row in line], "-", color=colour)
-    left.set(xlabel="annotators", ylabel="requests per second", title="throughput")
+    left.set(xlabel="annotators", ylabel="answers per second", title="throughput")
     right.set(xlabel="annotators", ylabel="seconds", title="95 % answered within", yscale="log")
     left.legend(title="points measured, lines forecast", fontsize="small")
     figure.savefig(path, dpi=110)

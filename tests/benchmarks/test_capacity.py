@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from benchmarks.capacity import Load, forecast, replicas_for
+from benchmarks.capacity import MOST_BUSY, Load, forecast, replicas_for
 
 
 def _load(annotators: int, *, think: float = 5.0) -> Load:
@@ -69,8 +69,14 @@ def test_the_replicas_are_the_fewest_that_answer_in_time(annotators: int) -> Non
     found = replicas_for(load, within=1.0)
 
     assert found.p95 <= 1.0
+    assert found.busy <= MOST_BUSY
     if found.replicas > 1:
-        assert forecast(load, found.replicas - 1).p95 > 1.0
+        fewer = forecast(load, found.replicas - 1)
+        assert fewer.p95 > 1.0 or fewer.busy > MOST_BUSY
+
+
+def test_who_never_thinks_gets_a_replica_to_themselves() -> None:
+    assert replicas_for(Load(3, 0.0, 0.3, 0.1), within=1.0).replicas == 3
 
 
 def test_what_no_number_of_replicas_can_do_is_said() -> None:

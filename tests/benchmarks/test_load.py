@@ -81,7 +81,7 @@ def test_iog_size_prints_a_row_for_each_number() -> None:
     assert [line.split()[0] for line in shown.stdout.splitlines()[-2:]] == ["10", "1,000"]
 
 
-@pytest.mark.parametrize("arguments", [["--within", "0.05"], ["--first", "0.1", "--later", "0.2"]])
+@pytest.mark.parametrize("arguments", [["--within", "0.04"], ["--first", "0.1", "--later", "0.2"]])
 def test_iog_size_says_what_cannot_be(arguments: list[str]) -> None:
     shown = CliRunner().invoke(app, ["size", *arguments])
 
