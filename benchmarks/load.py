@@ -102,7 +102,10 @@ def _servers(count: int) -> Iterator[list[Address]]:
     # A small cache: objects come again in this test sooner than in real work.
     small = {"IOG_CACHE_MB": "32", "IOG_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(Served(workers=1, environment=small)) for _ in range(count)]
+        started = [
+            stack.enter_context(contextlib.closing(Served(workers=1, environment=small)))
+            for _ in range(count)
+        ]
         yield [served.address for served in started]
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from benchmarks.roundrobin import Address
 
@@ -19,7 +18,7 @@ Memory = dict[str, float | None]
 
 
 class Served:
-    """A running `iog serve` on a free port of this machine.
+    """A running `iog serve` on a free port of this machine, until `close`.
 
     Args:
         workers: how many.
@@ -70,17 +69,6 @@ class Served:
         """End it."""
         self._process.terminate()
         self._process.communicate()
-
-    def __enter__(self) -> Served:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _parents() -> dict[int, int]:

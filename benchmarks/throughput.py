@@ -8,6 +8,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks.annotators import send
@@ -37,7 +38,7 @@ def measure_throughput(
         threads = max(1, plan.cores // count)
         say(f"throughput of {contender.model}, {count} x {threads}")
         environment = {**contender.environment, "IOG_THREADS": str(threads)}
-        with Served(workers=count, environment=environment) as served:
+        with closing(Served(workers=count, environment=environment)) as served:
             rate = asyncio.run(_rate(served.address, count, new_image, plan.seconds))
             memory = served.memory()
         yield measured(
