@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,8 +72,9 @@ def most_interior_point(mask: NDArray[np.bool_]) -> PixelXY | None:
     """
     if not mask.any():
         return None
-    from scipy import ndimage  # late: it is seldom needed, and takes longest of all imports
-
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    padded = np.pad(mask, 1).view(np.uint8)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    # Squares of distances between pixels are whole numbers: rounded, equal depths are equal again.
+    depth = np.rint(np.square(depth, dtype=np.float64))
     row, column = np.unravel_index(int(np.argmax(depth)), mask.shape)
     return int(column), int(row)

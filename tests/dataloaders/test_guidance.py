@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import add_clicks, guidance_maps, heat_map, most_interior_point
@@ -73,3 +75,25 @@ def test_the_edge_of_the_map_counts_as_outside(height: int, width: int) -> None:
     assert point is not None
     depths = (point[0] + 1, point[1] + 1, width - point[0], height - point[1])
     assert min(depths) == (min(height, width) + 1) // 2
+
+
+@given(
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    blobs=st.lists(st.tuples(*[st.integers(0, 200)] * 4), min_size=1, max_size=4),
+    holes=st.lists(st.tuples(st.integers(0, 199), st.integers(0, 199)), max_size=4),
+)
+def test_the_most_interior_point_is_that_of_the_exact_distances(
+    height: int, width: int, blobs: list[tuple[int, ...]], holes: list[tuple[int, int]]
+) -> None:
+    canvas = np.zeros((height, width), np.uint8)
+    for x, y, a, b in blobs:
+        cv2.ellipse(canvas, (x, y), (a, b), 0, 0, 360, (1,), -1)
+    for x, y in holes:
+        canvas[y % height, x % width] = 0
+    mask = canvas.astype(np.bool_)
+    if not mask.any():
+        return
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]  # in float64
+    row, column = np.unravel_index(int(np.argmax(depth)), mask.shape)
+    assert most_interior_point(mask) == (int(column), int(row))

@@ -87,7 +87,7 @@ model = ModelHandler(settings)
 answer = main.respond(main.Function(settings, model), json.load(sys.stdin))
 mask = json.loads(answer.body)["mask"]
 print(json.dumps([answer.status, model.describe()["engine"], sum(map(sum, mask)),
-                  sorted({"torch", "nncf"} & set(sys.modules))]))
+                  sorted({"torch", "nncf", "scipy"} & set(sys.modules))]))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
