@@ -121,17 +121,17 @@ def replicas_for(load: Load, *, within: float) -> Forecast:
         raise ValueError(
             f"an answer takes {load.first:g} s when nobody waits; {within:g} s cannot be met"
         )
-    low, high = 1, 1
 
-    def do(replicas: int) -> bool:
+    def enough(replicas: int) -> bool:
         found = forecast(load, replicas)
         return found.p95 <= within and found.busy <= MOST_BUSY
 
-    while not do(high) and high < load.annotators:
+    low, high = 1, 1
+    while not enough(high) and high < load.annotators:
         low, high = high + 1, min(2 * high, load.annotators)
     while low < high:
         middle = (low + high) // 2
-        if do(middle):
+        if enough(middle):
             high = middle
         else:
             low = middle + 1

@@ -29,7 +29,7 @@ def serve(
     from serving.app import create_app
     from serving.pool import Pool
     from serving.server import Server, address, bind
-    from serving.worker import WorkerProcess, share
+    from serving.worker import WorkerProcess, sharing
 
     # Where the workers' settings come from.
     if model is not None:
@@ -38,9 +38,11 @@ def serve(
         os.environ["IOG_THREADS"] = str(max(1, available_cores() // workers))
     with bind(host, port) as listener:
         typer.echo("Loading the model ...", err=True)
-        if workers > 1:  # a single one would share its memory with nobody
-            share(_needed_by_all())
-        processes = [WorkerProcess(number) for number in range(workers)]
+        if workers > 1:
+            context = sharing(_needed_by_all())
+            processes = [WorkerProcess(number, context=context) for number in range(workers)]
+        else:  # it would share its memory with nobody
+            processes = [WorkerProcess()]
         url = address(listener)
         try:
             if not all(future.result() for future in [each.start() for each in processes]):

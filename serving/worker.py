@@ -11,19 +11,20 @@ import contextlib
 import gc
 import importlib
 import json
-import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Final, Protocol
 
 from serving.runtime import Call, Reply, Runtime, refusal
 
-__all__ = ["CALL_SECONDS", "Worker", "WorkerProcess", "share"]
+__all__ = ["CALL_SECONDS", "Context", "Worker", "WorkerProcess", "sharing"]
 
 CALL_SECONDS: Final = 60.0
 """Seconds a call may take, like ``eventTimeout`` in function.yaml."""
@@ -45,23 +46,32 @@ _OVERDUE = refusal(
 )
 
 
-# Not forked from the host: a copy of a process with threads is a copy of their locks. On Linux all
-# are forked from a process that imports what `share` names and does nothing else.
-_CONTEXT: Final = (
-    multiprocessing.get_context("forkserver")
-    if sys.platform == "linux"
-    else multiprocessing.get_context("spawn")
-)
+Context = multiprocessing.context.SpawnContext | multiprocessing.context.ForkServerContext
+"""How processes are started. Never forked from the host: a copy of a process with threads is a copy
+of their locks."""
+_AFRESH: Final = multiprocessing.get_context("spawn")
 
 
-def share(modules: Sequence[str]) -> None:
-    """Import modules once for all workers, where the system can.
+def sharing(modules: Sequence[str]) -> Context:
+    """Import modules once for several workers, where the system can.
 
-    Workers then have the memory of the imports in common, and one that is replaced is back sooner.
-    It is for modules that start no threads when they are imported. Call it before any worker is
-    started.
+    On Linux the workers are then forked from a process that imports the modules and does nothing
+    else: they have the memory of the imports in common, and one that is replaced is back sooner.
+    Threads that an import starts must survive a fork, as those of OpenBLAS do. Elsewhere, and where
+    the process has no folder for its socket, each worker imports for itself.
+
+    Args:
+        modules: one that cannot be imported is left out.
     """
-    _CONTEXT.set_forkserver_preload(list(modules))
+    if sys.platform != "linux":
+        return _AFRESH
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    try:
+        forkserver.ensure_running()
+    except OSError:
+        return _AFRESH
+    return context
 
 
 class Worker(Protocol):
@@ -85,14 +95,21 @@ class WorkerProcess:
         number: tells workers apart in the log.
         module: holds ``init_context`` and ``handler``.
         call_seconds: how long a call may take before the process is killed.
+        context: from `sharing`, for one of several; else it is started afresh.
     """
 
     def __init__(
-        self, number: int = 0, *, module: str = "main", call_seconds: float = CALL_SECONDS
+        self,
+        number: int = 0,
+        *,
+        module: str = "main",
+        call_seconds: float = CALL_SECONDS,
+        context: Context = _AFRESH,
     ) -> None:
         self._number = number
         self._module = module
         self._call_seconds = call_seconds
+        self._context = context
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"worker-{number}")
         self._closing = threading.Event()
         self._ready = False
@@ -135,8 +152,8 @@ class WorkerProcess:
 
     def _start(self) -> bool:
         self._end()
-        self._pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(
             target=_work,
             args=(theirs, self._module, self._number, dict(os.environ)),
             daemon=True,

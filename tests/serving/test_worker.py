@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import httpx
@@ -18,18 +20,19 @@ from serving.app import create_app
 from serving.pool import Pool
 from serving.runtime import Call
 from serving.server import Server, address, bind
-from serving.worker import CALL_SECONDS, WorkerProcess
+from serving.worker import CALL_SECONDS, WorkerProcess, sharing
 
 TOY = "tests.serving.toy"
 Start = Callable[..., WorkerProcess]
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
+@pytest.fixture(params=["afresh", "sharing"])
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     workers: list[WorkerProcess] = []
+    options = {"context": sharing([TOY])} if request.param == "sharing" else {}
 
     def starter(*, number: int = 0, call_seconds: float = CALL_SECONDS) -> WorkerProcess:
-        worker = WorkerProcess(number, module=TOY, call_seconds=call_seconds)
+        worker = WorkerProcess(number, module=TOY, call_seconds=call_seconds, **options)
         workers.append(worker)
         assert worker.start().result(60)
         return worker
@@ -129,6 +132,26 @@ def test_signals_to_the_group_are_left_to_the_host(start: Start) -> None:
     os.kill(worker.pid, signal.SIGTERM)
 
     assert ask(worker, b"") == (201, str(worker.pid))
+
+
+def test_workers_that_share_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = sharing([TOY, "no.such.module"])
+    monkeypatch.setenv("TOY_SAYS", "set after the modules were imported")
+    worker = WorkerProcess(module=TOY, context=context)
+    try:
+        assert worker.start().result(60)
+        assert ask(worker, b"environment") == (201, "set after the modules were imported")
+    finally:
+        worker.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers never share")
+def test_without_a_folder_for_its_socket_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(forkserver, "ensure_running", refuse)
+    assert sharing([TOY]).get_start_method() == "spawn"
 
 
 @pytest.mark.parametrize("told", [b"", b"sleep"])

@@ -25,6 +25,8 @@ def handler(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
         os.kill(os.getpid(), signal.SIGKILL)
     if told == "sleep":
         time.sleep(600)
+    if told == "environment":
+        return context.Response(body=os.environ["TOY_SAYS"], status_code=201)
     return context.Response(
         body=told if told.startswith("x") else str(os.getpid()),
         headers={"X-Worker": context.worker_id, "X-Sent": str(event.get_header("x-sent"))},
