@@ -6,7 +6,7 @@ zeros for the inside and outside guidance maps (IOG, section 3.3).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +67,9 @@ class ResNet101(nn.Module):
     Args:
         width: channels of the first convolution, from which all others follow; 64 is published.
     """
+
+    full_precision: ClassVar[tuple[str, ...]] = ()
+    """First layers that stay in float32 where the others calculate in 16 bits."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -132,6 +135,10 @@ class MobileNetV1(nn.Module):
     Args:
         width: channels of the first convolution, from which all others follow; 32 is "1.0".
     """
+
+    # Channels of one depthwise convolution differ widely in scale, most in the first ones.
+    full_precision: ClassVar[tuple[str, ...]] = ("conv1", "layer1")
+    """As ``ResNet101.full_precision``."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()

@@ -103,7 +103,7 @@ def _torch(
     )
     if place == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-    network = form.network if place == "cpu" else form.network.to(place, dtype)
+    network = form.network if place == "cpu" else form.network.to(place).lowered(dtype)
     return Running(TorchEngine(network), form.row, "torch", place)
 
 

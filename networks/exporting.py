@@ -28,6 +28,7 @@ from networks.exports import DECODER, ENCODER, FOLDER, Export, find_export, writ
 from networks.folded import load_form
 from networks.inference import InferenceNetwork
 from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
+from networks.precise import keep_full_precision
 from networks.torchengine import TorchEngine
 
 __all__ = ["Crops", "Parity", "compare", "export"]
@@ -167,6 +168,8 @@ def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
         warnings.simplefilter("ignore")  # tracing fixes the sizes, which is what is wanted
         encoder = openvino.convert_model(_Encoder(network), example_input=(x,), input=[x.shape])
         openvino.save_model(encoder, folder / ENCODER, compress_to_fp16=False)
+        kept = [f"network.backbone.{name}" for name in network.backbone.full_precision]
+        keep_full_precision(folder / ENCODER, kept)
         if network.refines:
             crop = network.encode(x)
             shapes = [tuple(t.shape) for t in (clicks, *crop)]

@@ -28,7 +28,7 @@ DECODER: Final = "decoder.xml"
 
 _MANIFEST: Final = "model.json"
 _FORMAT: Final = "iog-openvino"
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True)

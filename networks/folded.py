@@ -26,7 +26,7 @@ from networks.weights import WeightsRow, own_row, resolve
 __all__ = ["LoadedForm", "load_form"]
 
 FORMAT: Final = "iog-folded"
-VERSION: Final = 1
+VERSION: Final = 2
 """Changes with the modules of ``networks.inference``, whose parameters are stored by name."""
 
 _LOG: Final = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def load_form(
         name_or_path: a name of ``networks.weights`` or a path.
         weights_dir: where weights are looked for, and folded ones kept (in ``folded/``).
         sha256: refuse any file but the one with this hash.
-        dtype: what the parameters are to be.
+        dtype: what to calculate in; see ``InferenceNetwork.lowered``.
 
     Raises:
         WeightsError: see ``checkpoints.load``.
@@ -66,18 +66,18 @@ def load_form(
     digest = check_identity(path, row=row, sha256=sha256) or sha256_of(path)
     kind = str(dtype).removeprefix("torch.")
     kept = weights_dir / "folded" / f"{path.stem}-{digest[:16]}-{kind}.pt"
-    found = _read(kept, row=row, path=path, digest=digest)
+    found = _read(kept, row=row, path=path, digest=digest, dtype=dtype)
     if found is None:
         made = _fold(name_or_path, weights_dir=weights_dir, dtype=dtype, digest=digest)
         if not _write(kept, made):
             return made
-        found = _read(kept, row=row, path=path, digest=digest) or made
+        found = _read(kept, row=row, path=path, digest=digest, dtype=dtype) or made
     return found
 
 
 def _fold(name: str, *, weights_dir: Path, dtype: torch.dtype, digest: str) -> LoadedForm:
     model = load(name, weights_dir=weights_dir)
-    return LoadedForm(inference_form(model.network).to(dtype), model.row, digest, mapped=False)
+    return LoadedForm(inference_form(model.network).lowered(dtype), model.row, digest, mapped=False)
 
 
 def _write(kept: Path, made: LoadedForm) -> bool:
@@ -104,13 +104,15 @@ def _write(kept: Path, made: LoadedForm) -> bool:
     return True
 
 
-def _read(kept: Path, *, row: WeightsRow | None, path: Path, digest: str) -> LoadedForm | None:
+def _read(
+    kept: Path, *, row: WeightsRow | None, path: Path, digest: str, dtype: torch.dtype
+) -> LoadedForm | None:
     """What ``_write`` kept of this file of weights; None if there is nothing that can be used."""
     if not kept.is_file():
         return None
     try:
         content, mapped = read(kept)
-        return _parse(content, row=row, path=path, digest=digest, mapped=mapped)
+        return _parse(content, row=row, path=path, digest=digest, dtype=dtype, mapped=mapped)
     except (WeightsError, KeyError, TypeError, ValueError, RuntimeError) as error:
         _LOG.warning("%s is not usable and will be made again: %s", kept.name, error)
         return None
@@ -122,6 +124,7 @@ def _parse(
     row: WeightsRow | None,
     path: Path,
     digest: str,
+    dtype: torch.dtype,
     mapped: bool,
 ) -> LoadedForm | None:
     if (content["format"], content["version"], content["sha256"]) != (FORMAT, VERSION, digest):
@@ -134,4 +137,5 @@ def _parse(
     with torch.device("meta"):
         network = inference_form(build_network(architecture))
     network.load_state_dict(content["state_dict"], strict=True, assign=True)
+    network.lowered(dtype)
     return LoadedForm(network.requires_grad_(False), row, digest, mapped)

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,20 +68,34 @@ class InferenceNetwork(nn.Module):
         self.decoder = _Decoder(network.Coarse_net, network.Fine_net)
         self.clicks = _Clicks(network) if isinstance(network, RefinementNetwork) else None
 
+    def lowered(self, dtype: torch.dtype) -> Self:
+        """Calculate in another type from now on, but for ``full_precision`` of the backbone.
+
+        Called once, for the parameters that are kept in ``dtype`` are rounded.
+        """
+        if dtype != torch.float32:
+            kept = [getattr(self.backbone, name) for name in self.backbone.full_precision]
+            for part in (*self.backbone.children(), self.context, self.decoder, self.clicks):
+                if part is not None and part not in kept:
+                    part.to(dtype)
+            if kept:
+                kept[-1].append(_Cast(dtype))
+        return self
+
     def encode(self, x: Tensor) -> EncodedCrop:
         """All that can be computed before the clicks are known.
 
         Args:
-            x: [N, 5, S, S]: R, G, B, inside map, outside map, each 0..255.
+            x: float32 [N, 5, S, S]: R, G, B, inside map, outside map, each 0..255.
         """
-        features: Features = self.backbone(x)
+        features: Features = self.backbone(x.to(self.backbone.conv1.weight.dtype))
         crop = (*self.decoder.encode(features), *self.context.encode(features.deep))
         if self.refines:
             return crop
         return (self._finish(crop, None, (x.shape[-2], x.shape[-1])),)
 
     def decode(self, crop: EncodedCrop, clicks: Tensor) -> Tensor:
-        """Logits [N, 1, S, S] for the guidance maps of all clicks, [N, 2, S, S], 0..255.
+        """Logits [N, 1, S, S] for the maps of all clicks, float32 [N, 2, S, S], 0..255.
 
         A network without a click branch has its logits already; the maps are not looked at.
         """
@@ -96,6 +112,7 @@ class InferenceNetwork(nn.Module):
         deep_clicks = None
         if self.clicks is not None:
             assert clicks is not None
+            clicks = clicks.to(direct.dtype)
             deep_clicks, at_stride8, at_stride4 = self.clicks(clicks)
             if at_stride8 is not None:
                 stride8, fine = stride8 + at_stride8, fine + at_stride4
@@ -264,6 +281,18 @@ def _folded_backbone(backbone: ResNet101 | MobileNetV1) -> ResNet101 | MobileNet
             setattr(target, conv, fold(getattr(source, conv), getattr(source, norm)))
             setattr(target, norm, nn.Identity())
     return copy
+
+
+class _Cast(nn.Module):
+    """Ends the layers that calculate in float32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``, rounded."""
+        return x.to(self.dtype)
 
 
 def _pairs(module: nn.Module) -> list[tuple[str, str]]:

@@ -74,8 +74,7 @@ class TorchEngine:
 
     def __init__(self, network: InferenceNetwork) -> None:
         self._network = network
-        like = next(network.parameters())
-        self._device, self._dtype = like.device, like.dtype
+        self._device = next(network.parameters()).device
         self._graphs: dict[tuple[object, ...], _Graph] = {}
 
     @property
@@ -117,7 +116,7 @@ class TorchEngine:
 
     def _tensor(self, array: NDArray[np.float32]) -> torch.Tensor:
         batch = torch.from_numpy(np.ascontiguousarray(array))[None]
-        return batch.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
+        return batch.to(self._device).contiguous(memory_format=torch.channels_last)
 
 
 class _Graph:

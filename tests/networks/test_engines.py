@@ -57,7 +57,7 @@ def test_a_network_without_click_branch_ignores_later_clicks() -> None:
 def test_bf16_is_close_to_fp32(lite: torch.nn.Module) -> None:
     x = _input()
     exact = TorchEngine(inference_form(lite))
-    rounded = TorchEngine(inference_form(lite).to(torch.bfloat16))
+    rounded = TorchEngine(inference_form(lite).lowered(torch.bfloat16))
     a, b = exact.decode(exact.encode(x), x[3:]), rounded.decode(rounded.encode(x), x[3:])
     assert 0 < np.abs(a - b).max() < 0.2
 

@@ -67,8 +67,14 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(weights: Path, tmp_path:
 def test_each_precision_has_a_file(weights: Path, tmp_path: Path) -> None:
     exact = load_form(str(weights), weights_dir=tmp_path)
     rounded = load_form(str(weights), weights_dir=tmp_path, dtype=torch.bfloat16)
-    assert next(rounded.network.parameters()).dtype == torch.bfloat16
-    assert next(exact.network.parameters()).dtype == torch.float32
+    again = load_form(str(weights), weights_dir=tmp_path, dtype=torch.bfloat16)
+    assert {p.dtype for p in exact.network.parameters()} == {torch.float32}
+    for form in (rounded, again):
+        backbone = form.network.backbone
+        assert {p.dtype for p in backbone.layer1.parameters()} == {torch.float32}
+        assert {p.dtype for p in backbone.layer2.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in form.network.decoder.parameters()} == {torch.bfloat16}
+    assert again.mapped
     assert len(list((tmp_path / "folded").iterdir())) == 2
 
 

@@ -47,6 +47,24 @@ def test_answers_are_those_of_torch(exported: Export) -> None:
         assert rounded["probability"] > exact["probability"]
 
 
+def test_first_layers_stay_in_fp32(exported: Export) -> None:
+    import openvino
+
+    core = openvino.Core()
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+    hint = {"INFERENCE_PRECISION_HINT": "bf16"}
+    compiled = core.compile_model(exported.folder / "encoder.xml", "CPU", hint)
+    precisions: dict[str, set[str]] = {"backbone.layer1": set(), "backbone.layer2": set()}
+    for node in compiled.get_runtime_model().get_ops():
+        information = node.get_rt_info()
+        if information["layerType"].astype(str) == "Convolution":
+            for module, found in precisions.items():
+                if module in information["originalLayersNames"].astype(str):
+                    found.add(information["runtimePrecision"].astype(str))
+    assert precisions == {"backbone.layer1": {"f32"}, "backbone.layer2": {"bf16"}}
+
+
 def test_an_export_says_what_it_is(exported: Export, weights_dir: Path) -> None:
     found, reason = find_export("iog-lite", weights_dir=weights_dir)
     assert found is not None
