@@ -8,6 +8,8 @@ al., CVPR 2020) and of its published weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,39 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def pool(x: Tensor, bins: Sequence[int]) -> list[Tensor]:
+    """Average ``x`` [N, C, H, W] over grids: [N, C, b, b] for each b, as adaptive pooling does.
+
+    All grids are one product with a matrix, because OpenVINO's adaptive pooling is slow.
+    """
+    n, channels, height, width = x.shape
+    matrix = _cells(height, width, tuple(bins), x.dtype, x.device)
+    cells = x.reshape(n, channels, height * width) @ matrix
+    parts = torch.split(cells, [b * b for b in bins], dim=2)
+    return [part.reshape(n, channels, b, b) for part, b in zip(parts, bins, strict=True)]
+
+
+@cache
+def _cells(
+    height: int, width: int, bins: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """[height * width, sum of b * b]: how much each position is of each cell."""
+    columns = []
+    for b in bins:
+        rows, cols = _overlap(height, b), _overlap(width, b)
+        columns.append(torch.einsum("yi,xj->yxij", rows, cols).reshape(height * width, b * b))
+    return torch.cat(columns, dim=1).to(device, dtype)
+
+
+def _overlap(length: int, bins: int) -> Tensor:
+    """[length, bins]: positions over the cell's length, from floor to ceiling of its ends."""
+    matrix = torch.zeros(length, bins, dtype=torch.float64)
+    for i in range(bins):
+        start, end = i * length // bins, -(-(i + 1) * length // bins)
+        matrix[start:end, i] = 1 / (end - start)
+    return matrix
 
 
 class Resize(nn.Module):

@@ -168,7 +168,7 @@ def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
         warnings.simplefilter("ignore")  # tracing fixes the sizes, which is what is wanted
         encoder = openvino.convert_model(_Encoder(network), example_input=(x,), input=[x.shape])
         openvino.save_model(encoder, folder / ENCODER, compress_to_fp16=False)
-        kept = [f"network.backbone.{name}" for name in network.backbone.full_precision]
+        kept = [f"network.{name}" for name in network.full_precision]
         keep_full_precision(folder / ENCODER, kept)
         if network.refines:
             crop = network.encode(x)
@@ -177,6 +177,7 @@ def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
                 _Decoder(network), example_input=(clicks, *crop), input=shapes
             )
             openvino.save_model(decoder, folder / DECODER, compress_to_fp16=False)
+            keep_full_precision(folder / DECODER, kept)
 
 
 def _made_up(rule: CropRule) -> Crops:

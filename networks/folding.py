@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Linear", "fold", "folded", "layer", "stacked", "then"]
+__all__ = ["Linear", "fold", "folded", "layer", "taps", "then"]
 
 Linear = tuple[Tensor, Tensor]
 """Weight [outputs, inputs / groups, kh, kw] and bias [outputs] of a convolution, in float64."""
@@ -45,13 +45,18 @@ def then(first: Linear, second: Tensor) -> Linear:
     return torch.einsum("om,mikl->oikl", matrix, weight), matrix @ bias
 
 
-def stacked(first: Linear, second: Linear) -> Linear:
-    """Two convolutions of the same input as one: the outputs of ``first``, then the others."""
-    (weight, bias), (more, shift) = first, second
+def taps(linear: Linear) -> tuple[Linear, Linear]:
+    """A 3x3 convolution to one channel [1, c, 3, 3] as two: one for each tap, and their sum.
+
+    The first is point-wise, to nine channels and without bias; the second is 3x3 again and shifts
+    each channel to where its tap belongs.
+    """
+    weight, bias = linear
     if weight.is_meta:
-        outputs = len(weight) + len(more)
-        return _blank((outputs, *weight.shape[1:])), _blank((outputs,))
-    return torch.cat([weight, more]), torch.cat([bias, shift])
+        return (_blank((9, weight.shape[1], 1, 1)), _blank((9,))), (_blank((1, 9, 3, 3)), bias)
+    each = weight[0].permute(1, 2, 0).reshape(9, -1)[:, :, None, None]
+    shifts = torch.eye(9, dtype=weight.dtype, device=weight.device).reshape(1, 9, 3, 3)
+    return (each, torch.zeros_like(shifts[0, :, 0, 0])), (shifts, bias)
 
 
 def layer(linear: Linear, *, like: nn.Conv2d | None = None, bias: bool = True) -> nn.Conv2d:

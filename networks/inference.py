@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.backbones import Bottleneck, Features, MobileNetV1, ResNet101, SeparableConv
-from networks.blocks import resize
+from networks.blocks import pool, resize
 from networks.coarsenet import CoarseNet
 from networks.finenet import FineBottleneck, FineNet
-from networks.folding import Linear, fold, folded, layer, stacked, then
+from networks.folding import Linear, fold, folded, layer, taps, then
 from networks.mainnetwork import MainNetwork
 from networks.psp import BINS, PSP
 from networks.refinementnetwork import RefinementNetwork
@@ -31,9 +31,10 @@ from networks.refinementnetwork import RefinementNetwork
 __all__ = ["EncodedCrop", "InferenceNetwork", "inference_form"]
 
 EncodedCrop = tuple[Tensor, ...]
-"""Of a network with a click branch, what ``decode`` starts from: FineNet's part of the finest level
-[N, 1.5 * width, S/4, S/4], the laterals of strides 8 and 16, PSP's direct part, and its four pooled
-parts before their ReLU. Of one without, the finished logits [N, 1, S, S]."""
+"""Of a network with a click branch, what ``decode`` starts from: FineNet's two parts of the finest
+level [N, 0.5 * width, S/4, S/4] and [N, width, S/4, S/4], the laterals of strides 8 and 16, PSP's
+direct part, and its four pooled parts before their ReLU. Of one without, the finished logits
+[N, 1, S, S]."""
 
 
 def inference_form(network: nn.Module) -> InferenceNetwork:
@@ -67,19 +68,21 @@ class InferenceNetwork(nn.Module):
         self.context = _Context(network.psp4, deep)
         self.decoder = _Decoder(network.Coarse_net, network.Fine_net)
         self.clicks = _Clicks(network) if isinstance(network, RefinementNetwork) else None
+        self.full_precision = (
+            *(f"backbone.{name}" for name in self.backbone.full_precision),
+            "decoder.predict.sum",
+        )
+        """Modules that stay in float32 where the others calculate in 16 bits."""
 
     def lowered(self, dtype: torch.dtype) -> Self:
-        """Calculate in another type from now on, but for ``full_precision`` of the backbone.
-
-        Called once, for the parameters that are kept in ``dtype`` are rounded.
-        """
+        """Calculate in another type from now on, but for ``full_precision``."""
         if dtype != torch.float32:
-            kept = [getattr(self.backbone, name) for name in self.backbone.full_precision]
-            for part in (*self.backbone.children(), self.context, self.decoder, self.clicks):
-                if part is not None and part not in kept:
-                    part.to(dtype)
-            if kept:
-                kept[-1].append(_Cast(dtype))
+            kept = tuple(f"{name}." for name in self.full_precision)
+            for name, module in self.named_modules():
+                if isinstance(module, nn.Conv2d) and not f"{name}.".startswith(kept):
+                    module.to(dtype)
+            if self.backbone.full_precision:
+                getattr(self.backbone, self.backbone.full_precision[-1]).append(_Cast(dtype))
         return self
 
     def encode(self, x: Tensor) -> EncodedCrop:
@@ -108,17 +111,21 @@ class InferenceNetwork(nn.Module):
     def _finish(self, crop: EncodedCrop, clicks: Tensor | None, size: tuple[int, int]) -> Tensor:
         if len(crop) == 1:
             return crop[0]
-        fine, stride8, stride16, direct, *pooled = crop
+        branch, shortcut, stride8, stride16, direct, *pooled = crop
         deep_clicks = None
         if self.clicks is not None:
             assert clicks is not None
             clicks = clicks.to(direct.dtype)
-            deep_clicks, at_stride8, at_stride4 = self.clicks(clicks)
-            if at_stride8 is not None:
-                stride8, fine = stride8 + at_stride8, fine + at_stride4
+            deep_clicks, added = self.clicks(clicks)
+            if added is not None:
+                stride8, branch, shortcut = (
+                    stride8 + added[0],
+                    branch + added[1],
+                    shortcut + added[2],
+                )
         deep = self.context.finish(direct, pooled, deep_clicks)
-        logits = self.decoder.finish(deep, stride16, stride8, fine)
-        return resize(logits.float(), size)  # in bf16 the slopes between pixels would be steps
+        logits: Tensor = self.decoder.finish(deep, stride16, stride8, (branch, shortcut))
+        return resize(logits, size)
 
 
 class _Context(nn.Module):
@@ -148,11 +155,8 @@ class _Context(nn.Module):
 
     def encode(self, features: Tensor) -> tuple[Tensor, ...]:
         """The direct part and the pooled ones, before any ReLU."""
-        pooled = (
-            stage(F.adaptive_avg_pool2d(features, bins))
-            for bins, stage in zip(BINS, self.stages, strict=True)
-        )
-        return (self.direct(features), *pooled)
+        pooled = zip(self.stages, pool(features, BINS), strict=True)
+        return (self.direct(features), *(stage(cells) for stage, cells in pooled))
 
     def finish(self, direct: Tensor, pooled: list[Tensor], clicks: Tensor | None) -> Tensor:
         """PSP's output [N, outputs, S/16, S/16]."""
@@ -161,8 +165,10 @@ class _Context(nn.Module):
             assert self.click_stages is not None
             direct = direct + self.click_direct(clicks)
             pooled = [
-                part + stage(F.adaptive_avg_pool2d(clicks, bins))
-                for part, stage, bins in zip(pooled, self.click_stages, BINS, strict=True)
+                part + stage(cells)
+                for part, stage, cells in zip(
+                    pooled, self.click_stages, pool(clicks, BINS), strict=True
+                )
             ]
         for part, projection in zip(pooled, self.projections, strict=True):
             direct = direct + resize(projection(F.relu(part)), size)
@@ -183,39 +189,95 @@ class _Decoder(nn.Module):
         )
         last = fine.final_predict[0]
         assert isinstance(last, FineBottleneck)
-        # The widest stage: its first convolution and its shortcut, both of all levels at once.
-        wide, bias = widest(fine)
-        level0, level1, level2, level3 = wide.chunk(4, dim=1)
-        self.split = last.conv1.out_channels
-        self.widest = nn.ModuleList(
-            layer((part, bias), bias=False) for part in (level0, level1, level2)
-        )
-        self.finest = layer((level3, bias))
-        self.through = layer(then(folded(to_level3[1], to_level3[2]), level3))
+        self.widest = nn.ModuleList(_Widest(fine, level) for level in range(3))
+        self.finest = _Widest(fine, 3, bias=True)
+        self.through = _Widest(fine, 3, first=folded(to_level3[1], to_level3[2]))
         self.conv2, self.conv3 = fold(last.conv2, last.bn2), fold(last.conv3, last.bn3)
-        self.predict = fold(fine.final_predict[1], fine.final_predict[2])
+        self.predict = _OneChannel(folded(fine.final_predict[1], fine.final_predict[2]))
 
-    def encode(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
-        """FineNet's part of the finest level, and the laterals of strides 8 and 16."""
+    def encode(self, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """FineNet's parts of the finest level, and the laterals of strides 8 and 16."""
         _, stride16, stride8, stride4 = self.laterals
         return (
-            self.finest(F.relu(stride4(features.stride4))),
+            *self.finest(F.relu(stride4(features.stride4))),
             F.relu(stride8(features.stride8)),
             F.relu(stride16(features.stride16)),
         )
 
-    def finish(self, deep: Tensor, stride16: Tensor, stride8: Tensor, fine: Tensor) -> Tensor:
-        """Logits [N, 1, S/4, S/4]."""
+    def finish(
+        self, deep: Tensor, stride16: Tensor, stride8: Tensor, fine: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Logits float32 [N, 1, S/4, S/4]."""
         level0 = F.relu(self.laterals[0](deep))
         level1 = stride16 + level0
-        half, whole = _size(stride8), _size(fine)
+        half, whole = _size(stride8), _size(fine[0])
         level2 = stride8 + resize(self.to_level2(level1), half)
-        coarse = self.widest[0](self.cascade[0](level0)) + self.widest[1](self.cascade[1](level1))
-        middle = self.widest[2](self.cascade[2](level2)) + self.through(level2)
-        wide = fine + resize(middle, whole) + resize(coarse, whole)
-        out = F.relu(self.conv2(F.relu(wide[:, : self.split])))
-        out = F.relu(self.conv3(out) + wide[:, self.split :])
+        parts = zip(
+            fine,
+            self.widest[0](self.cascade[0](level0)),
+            self.widest[1](self.cascade[1](level1)),
+            self.widest[2](self.cascade[2](level2)),
+            self.through(level2),
+            strict=True,
+        )
+        branch, shortcut = (
+            finest + resize(c + d, whole) + resize(a + b, whole) for finest, a, b, c, d in parts
+        )
+        out = F.relu(self.conv2(F.relu(branch)))
+        out = F.relu(self.conv3(out) + shortcut)
         return self.predict(out)  # type: ignore[no-any-return]
+
+
+class _Widest(nn.Module):
+    """FineNet's widest stage, as far as it is of one level: first convolution and shortcut.
+
+    They are two layers, not one and a division, which would copy both.
+
+    Args:
+        fine: what it is made from.
+        level: of the pyramid.
+        first: a convolution that comes before; its bias counts.
+        bias: whether it has a bias of its own; one of the levels must.
+    """
+
+    def __init__(
+        self, fine: FineNet, level: int, *, first: Linear | None = None, bias: bool = False
+    ) -> None:
+        super().__init__()
+        last = fine.final_predict[0]
+        assert isinstance(last, FineBottleneck)
+
+        def part(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+            weight, shift = folded(conv, norm)
+            own = weight.chunk(4, dim=1)[level]
+            return layer((own, shift), bias=bias) if first is None else layer(then(first, own))
+
+        self.branch = part(last.conv1, last.bn1)
+        self.shortcut = part(last.downsample[0], last.downsample[1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, 0.5 * width, H, W] and [N, width, H, W]."""
+        return self.branch(x), self.shortcut(x)
+
+
+class _OneChannel(nn.Module):
+    """A 3x3 convolution to one channel, as a point-wise one to nine and the sum of these, shifted.
+
+    Kernels work on 16 channels at a time, so that all nine cost a ninth of the single one.
+
+    Args:
+        linear: the convolution, [1, inputs, 3, 3].
+    """
+
+    def __init__(self, linear: Linear) -> None:
+        super().__init__()
+        each, shifted = taps(linear)
+        self.taps = layer(each, bias=False)
+        self.sum = layer(shifted, like=nn.Conv2d(9, 1, 3, padding=1, device="meta"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [N, 1, H, W]: of 16 bits, the steps of a slope would show."""
+        return self.sum(self.taps(x).float())  # type: ignore[no-any-return]
 
 
 class _Clicks(nn.Module):
@@ -230,23 +292,22 @@ class _Clicks(nn.Module):
         self.skips: nn.ModuleList | None = None
         if network.click_skips is not None:
             stride8, stride4 = _sequences(network.click_skips)
-            level3 = widest(network.Fine_net)[0].chunk(4, dim=1)[3]
             self.skips = nn.ModuleList(
                 [
                     fold(stride8[0], stride8[1]),
-                    layer(then(folded(stride4[0], stride4[1]), level3)),
+                    _Widest(network.Fine_net, 3, first=folded(stride4[0], stride4[1])),
                 ]
             )
 
-    def forward(self, clicks: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Features at stride 16, and additions to level 2 and to FineNet's part of level 3."""
+    def forward(self, clicks: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+        """Features at stride 16, and additions to level 2 and to FineNet's parts of level 3."""
         stages = []
         for conv in self.layers:
             clicks = F.relu(conv(clicks))
             stages.append(clicks)
         if self.skips is None:
-            return clicks, None, None
-        return clicks, self.skips[0](stages[2]), self.skips[1](stages[1])
+            return clicks, None
+        return clicks, (self.skips[0](stages[2]), *self.skips[1](stages[1]))
 
 
 class _Block(nn.Module):
@@ -263,13 +324,6 @@ class _Block(nn.Module):
         """Map [N, inputs, H, W] to [N, outputs, H, W]."""
         out = F.relu(self.conv2(F.relu(self.conv1(x))))
         return F.relu(self.conv3(out) + self.shortcut(x))
-
-
-def widest(fine: FineNet) -> Linear:
-    """First convolution and shortcut of FineNet's last block, stacked: [1.5 w, 4 w, 1, 1]."""
-    last = fine.final_predict[0]
-    assert isinstance(last, FineBottleneck)
-    return stacked(folded(last.conv1, last.bn1), folded(last.downsample[0], last.downsample[1]))
 
 
 def _folded_backbone(backbone: ResNet101 | MobileNetV1) -> ResNet101 | MobileNetV1:

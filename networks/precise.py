@@ -22,22 +22,11 @@ def keep_full_precision(model: Path, modules: Sequence[str]) -> None:
     Args:
         model: an ``.xml`` that was converted from torch; changed in place.
         modules: dotted names, as of ``named_modules``; what they contain is marked, too.
-
-    Raises:
-        ValueError: a module has no convolution there.
     """
     tree = ElementTree.parse(model)
-    for module in modules:
-        start = f"__module.{module}"
-        found = [
-            layer
-            for layer in tree.iter("layer")
-            if layer.get("type") in _CONVOLUTIONS
-            and layer.get("name", "").startswith((f"{start}.", f"{start}/"))
-        ]
-        if not found:
-            raise ValueError(f"{model.name} has no convolution of {module}")
-        for layer in found:
+    starts = tuple(f"__module.{module}{end}" for module in modules for end in "./")
+    for layer in tree.iter("layer"):
+        if layer.get("type") in _CONVOLUTIONS and layer.get("name", "").startswith(starts):
             _mark(layer)
     tree.write(model, encoding="utf-8", xml_declaration=True)
 

@@ -73,7 +73,7 @@ def test_each_precision_has_a_file(weights: Path, tmp_path: Path) -> None:
         backbone = form.network.backbone
         assert {p.dtype for p in backbone.layer1.parameters()} == {torch.float32}
         assert {p.dtype for p in backbone.layer2.parameters()} == {torch.bfloat16}
-        assert {p.dtype for p in form.network.decoder.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in form.network.context.parameters()} == {torch.bfloat16}
     assert again.mapped
     assert len(list((tmp_path / "folded").iterdir())) == 2
 
