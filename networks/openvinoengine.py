@@ -12,7 +12,7 @@ from errors import SettingsError
 from networks.exports import DECODER, ENCODER, Export
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest
+    from openvino import InferRequest, Model, Tensor
 
 __all__ = ["HINTS", "OpenVINOEngine", "is_installed"]
 
@@ -20,7 +20,7 @@ HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
 """Our precisions and OpenVINO's names for them. It is always told one: left to itself it takes
 bf16 wherever the CPU has it, and the same file answers differently on different machines."""
 
-OpenVINOCrop = tuple[NDArray[np.float32], ...]
+OpenVINOCrop = tuple["Tensor", ...]
 """What the encoder put out: the decoder's inputs, or the probability [1, 1, S, S]."""
 
 
@@ -68,8 +68,10 @@ class OpenVINOEngine:
 
         def request(name: str) -> InferRequest:
             # Reading by path maps the weights.
-            model: CompiledModel = core.compile_model(export.folder / name, "CPU", options)
-            return model.create_infer_request()
+            model = core.read_model(export.folder / name)
+            if export.refines:
+                model = _plain_features(model, "bf16" if precision == "bf16" else "f32")
+            return core.compile_model(model, "CPU", options).create_infer_request()
 
         self._encoder = request(ENCODER)
         self._decoder = request(DECODER) if export.refines else None
@@ -81,24 +83,57 @@ class OpenVINOEngine:
 
     def encode(self, x: NDArray[np.float32]) -> OpenVINOCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
-        return _infer(self._encoder, x[None])
+        from openvino import Tensor
+
+        # Tensors of its own for the outputs: the request's are overwritten by the next inference.
+        outputs = tuple(
+            Tensor(output.element_type, output.shape) for output in self._encoder.model_outputs
+        )
+        for number, tensor in enumerate(outputs):
+            self._encoder.set_output_tensor(number, tensor)
+        _infer(self._encoder, x, ())
+        return outputs
 
     def decode(self, encoded: OpenVINOCrop, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability float32 [S, S]; see ``Engine``."""
+        found = encoded[0]
         if self._decoder is not None:
-            encoded = _infer(self._decoder, clicks[None], *encoded)
-        probability: NDArray[np.float32] = encoded[0][0, 0]
+            _infer(self._decoder, clicks, encoded)
+            found = self._decoder.get_output_tensor()
+        probability: NDArray[np.float32] = found.data[0, 0].copy()
         return probability
 
     def nbytes(self, encoded: OpenVINOCrop) -> int:
         """Memory that an encoded crop takes."""
-        return sum(array.nbytes for array in encoded)
+        return sum(tensor.byte_size for tensor in encoded)
 
 
-def _infer(request: InferRequest, *inputs: NDArray[np.float32]) -> OpenVINOCrop:
-    """Outputs as arrays of their own: the request's are overwritten by the next inference."""
-    found = request.infer(
-        {number: np.ascontiguousarray(array) for number, array in enumerate(inputs)},
-        share_inputs=True,
-    )
-    return tuple(np.array(value) for value in found.values())
+def _infer(request: InferRequest, maps: NDArray[np.float32], encoded: OpenVINOCrop) -> None:
+    from openvino import Tensor
+
+    array = np.ascontiguousarray(maps[None])
+    request.set_input_tensor(0, Tensor(array, shared_memory=True))
+    for number, tensor in enumerate(encoded, start=1):
+        request.set_input_tensor(number, tensor)
+    request.infer()
+
+
+def _plain_features(model: Model, kind: str) -> Model:
+    """Hand features from encoder to decoder as both calculate them: channels last, not converted.
+
+    Args:
+        model: an encoder or a decoder; its first input, the maps, stays as it is, and so does the
+            only output of a decoder.
+        kind: element type of the features.
+    """
+    from openvino import Layout, Type
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    features = [steps.input(number) for number in range(1, len(model.inputs))]
+    if len(model.outputs) > 1:
+        features = [steps.output(number) for number in range(len(model.outputs))]
+    for each in features:
+        each.model().set_layout(Layout("NCHW"))
+        each.tensor().set_layout(Layout("NHWC")).set_element_type(getattr(Type, kind))
+    return steps.build()
