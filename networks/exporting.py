@@ -13,7 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from dataloaders.geometry import CropRule
 from errors import SettingsError
-from networks.exports import DECODER, ENCODER, FOLDER, Export, find_export, write_manifest
+from networks.exports import DECODER, ENCODER, FOLDER, FP32, Export, find_export, write_manifest
 from networks.folded import load_form
 from networks.inference import InferenceNetwork
 from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
 from networks.precise import keep_full_precision
 from networks.torchengine import TorchEngine
+from networks.winograd import with_winograd
 
 __all__ = ["Crops", "Parity", "compare", "export"]
 
@@ -102,7 +103,7 @@ def export(
     if threads is not None:
         torch.set_num_threads(threads)
     form = load_form(name_or_path, weights_dir=weights_dir, sha256=sha256)
-    network, row, refines = form.network, form.row, form.network.refines
+    network, row = form.network, form.row
     folder = (weights_dir / FOLDER if output is None else output) / Path(row.filename).stem
     folder.parent.mkdir(parents=True, exist_ok=True)
     inputs = (crops or _made_up)(row.crop)
@@ -110,15 +111,21 @@ def export(
         staged = Path(made) / folder.name
         staged.mkdir()
         _convert(network, row.crop.frame, staged)
-        new = Export(staged, row, form.sha256, refines, {})
-        parity = compare(network, new, inputs, threads=threads)
-        write_manifest(staged, row=row, sha256=form.sha256, refines=refines, parity=parity)
+        quick = with_winograd(network, row.crop.frame)
+        if quick is not None:
+            (staged / FP32).mkdir()
+            _convert(quick, row.crop.frame, staged / FP32)
+        new = Export(
+            staged, row, form.sha256, network.refines, own_fp32=quick is not None, parity={}
+        )
+        new = replace(new, parity=compare(network, new, inputs, threads=threads))
+        write_manifest(new)
         old = Path(made) / "old"
         if folder.exists():
             folder.rename(old)  # whoever has it mapped keeps it
         staged.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-    return Export(folder, row, form.sha256, refines, parity)
+    return replace(new, folder=folder)
 
 
 def compare(

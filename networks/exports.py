@@ -3,6 +3,7 @@
     FOLDER/NAME/model.json       what it is, of which weights, how it is fed, how near it comes
     FOLDER/NAME/encoder.xml .bin [1, 5, S, S] -> what the decoder starts from, or the probability
     FOLDER/NAME/decoder.xml .bin that and [1, 2, S, S] -> [1, 1, S, S]; networks with clicks only
+    FOLDER/NAME/fp32/            the same for fp32, if it is another model there (``winograd``)
 
 ``exporting`` writes them. An export of other weights than those of the name is stale and not used.
 """
@@ -19,14 +20,17 @@ from dataloaders.geometry import CropRule
 from networks.weightfiles import check_identity, sha256_of
 from networks.weights import BUNDLED_DIR, WeightsRow, own_row, resolve
 
-__all__ = ["DECODER", "ENCODER", "FOLDER", "Export", "find_export", "write_manifest"]
+__all__ = ["DECODER", "ENCODER", "FOLDER", "FP32", "Export", "find_export", "write_manifest"]
 
 FOLDER: Final = "openvino"
 """Name of the folder of exports, beside the project's own weights and in the weights folder."""
 ENCODER: Final = "encoder.xml"
 DECODER: Final = "decoder.xml"
+FP32: Final = "fp32"
+"""Name of the folder of models for fp32 alone."""
 
 _MANIFEST: Final = "model.json"
+_SUFFIXES: Final = (".xml", ".bin")
 _FORMAT: Final = "iog-openvino"
 _VERSION: Final = 2
 
@@ -42,8 +46,26 @@ class Export:
     """Hash of the file of weights that it was made from."""
     refines: bool
     """Whether it has a decoder for clicks."""
+    own_fp32: bool
+    """Whether it has other models for fp32 than for lower precisions."""
     parity: Mapping[str, Any]
     """How near its answers come to torch's; see ``exporting.Parity``."""
+
+    def model(self, name: str, precision: str) -> Path:
+        """The file ``ENCODER`` or ``DECODER`` for a precision."""
+        return self.folder / (FP32 if self.own_fp32 and precision == "fp32" else "") / name
+
+    @property
+    def files(self) -> list[Path]:
+        """All models, each with its weights."""
+        names = (ENCODER, DECODER) if self.refines else (ENCODER,)
+        folders = (self.folder, self.folder / FP32) if self.own_fp32 else (self.folder,)
+        return [
+            (folder / name).with_suffix(s)
+            for folder in folders
+            for name in names
+            for s in _SUFFIXES
+        ]
 
 
 def find_export(
@@ -79,10 +101,9 @@ def find_export(
     return None, reason
 
 
-def write_manifest(
-    folder: Path, *, row: WeightsRow, sha256: str, refines: bool, parity: Mapping[str, Any]
-) -> None:
-    """Write what ``find_export`` reads. The models lie in ``folder`` already."""
+def write_manifest(export: Export) -> None:
+    """Write what ``find_export`` reads. The models lie in its folder already."""
+    row = export.row
     content = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -90,11 +111,12 @@ def write_manifest(
         "architecture": row.architecture,
         "crop": asdict(row.crop),
         "threshold": row.threshold,
-        "weights_sha256": sha256,
-        "refines": refines,
-        "parity": parity,
+        "weights_sha256": export.sha256,
+        "refines": export.refines,
+        "own_fp32": export.own_fp32,
+        "parity": export.parity,
     }
-    (folder / _MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
+    (export.folder / _MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _read(folder: Path, *, row: WeightsRow | None, path: Path) -> Export:
@@ -108,10 +130,14 @@ def _read(folder: Path, *, row: WeightsRow | None, path: Path) -> Export:
         crop=CropRule(**content["crop"]),
         threshold=float(content["threshold"]),
     )
-    refines = bool(content["refines"])
-    models = (ENCODER, DECODER) if refines else (ENCODER,)
-    if not all(
-        (folder / name).with_suffix(s).is_file() for name in models for s in (".xml", ".bin")
-    ):
+    found = Export(
+        folder,
+        row,
+        sha256=content["weights_sha256"],
+        refines=bool(content["refines"]),
+        own_fp32=bool(content["own_fp32"]),
+        parity=content["parity"],
+    )
+    if not all(path.is_file() for path in found.files):
         raise ValueError("a file is missing")
-    return Export(folder, row, content["weights_sha256"], refines, content["parity"])
+    return found

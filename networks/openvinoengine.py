@@ -68,7 +68,7 @@ class OpenVINOEngine:
 
         def request(name: str) -> InferRequest:
             # Reading by path maps the weights.
-            model = core.read_model(export.folder / name)
+            model = core.read_model(export.model(name, precision))
             if export.refines:
                 model = _plain_features(model, "bf16" if precision == "bf16" else "f32")
             return core.compile_model(model, "CPU", options).create_infer_request()

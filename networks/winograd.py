@@ -1,0 +1,165 @@
+"""3x3 convolutions with a quarter of the products, exact but for rounding.
+
+Winograd's F(4 x 4, 3 x 3) (Lavin and Gray, CVPR 2016, section 4): tiles of 6 x 6 inputs and the
+kernel are transformed, multiplied channel by channel, and the products transformed back to 4 x 4
+outputs: 36 products instead of 144. A dilated convolution is that of every d-th pixel, d x d times.
+
+Transformed kernels take four times the memory, and in bf16 the transforms lose too many digits: so
+it is for models that run in float32, and is made while exporting.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from networks.inference import InferenceNetwork
+
+__all__ = ["WinogradConv", "with_winograd"]
+
+_OUT: Final = 4
+_IN: Final = 6
+_LEAST_CHANNELS: Final = 64
+"""With fewer, the transforms take longer than is saved."""
+
+# The transforms for the points 0, 1, -1, 2, -2 and infinity.
+_INPUT: Final = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_KERNEL: Final = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+_OUTPUT: Final = (
+    (1, 1, 1, 1, 1, 0),
+    (0, 1, -1, 2, -2, 0),
+    (0, 1, 1, 4, 4, 0),
+    (0, 1, -1, 8, -8, 1),
+)
+
+
+def with_winograd(network: InferenceNetwork, side: int) -> InferenceNetwork | None:
+    """The same network with its large 3x3 convolutions replaced; None if it has none.
+
+    Args:
+        network: stays as it is; all other layers are shared with it.
+        side: of its inputs, for which alone the result works.
+    """
+    sizes = {name: size for name, size in _sizes(network, side) if _pays(network, name, size)}
+    if not sizes:
+        return None
+    shared = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
+    quick = copy.deepcopy(network, shared)
+    for name, size in sizes.items():
+        parent, _, own = name.rpartition(".")
+        conv = network.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)
+        setattr(quick.get_submodule(parent), own, WinogradConv(conv, size))
+    return quick
+
+
+class WinogradConv(nn.Module):
+    """What a 3x3 convolution with a bias and without a stride computes, for one size of input.
+
+    Args:
+        conv: padded so that it keeps the size.
+        size: height and width of its input, multiples of four times the dilation.
+    """
+
+    def __init__(self, conv: nn.Conv2d, size: tuple[int, int]) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self.dilation, self.size = conv.dilation[0], size
+        kernel = torch.tensor(_KERNEL, dtype=torch.float64)
+        weight = torch.einsum("ai,oijk,bk->aboj", kernel, _by_rows(conv.weight), kernel)
+        self.weight = weight.flatten(0, 1).float().contiguous()  # [36, outputs, inputs]
+        self.bias = conv.bias.detach()
+        self.to_tiles, self.from_tiles = (_both_ways(matrix) for matrix in (_INPUT, _OUTPUT))
+        self.rows, self.columns = (_positions(length, self.dilation) for length in size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [1, inputs, H, W] to [1, outputs, H, W]."""
+        (height, width), d = self.size, self.dilation
+        down, across = height // _OUT, width // _OUT  # tiles
+        padded = F.pad(x, (d, d, d, d)).permute(0, 2, 3, 1)[0]
+        channels = padded.shape[2]
+        strips = padded.index_select(0, self.rows).view(_IN, down, width + 2 * d, channels)
+        tiles = strips.index_select(2, self.columns).view(_IN, down, _IN, across, channels)
+        tiles = tiles.permute(0, 2, 1, 3, 4).reshape(_IN**2, down * across * channels)
+        inputs = (self.to_tiles @ tiles).view(_IN**2, down * across, channels)
+        products = inputs @ self.weight.transpose(1, 2)
+        found = self.from_tiles @ products.view(_IN**2, -1)
+        # [i, j, phase, tile, phase, tile, outputs] -> row = phase + d * (4 * tile + i)
+        found = found.view(_OUT, _OUT, d, down // d, d, across // d, -1)
+        if d == 1:
+            found = found[:, :, 0, :, 0].permute(2, 0, 3, 1, 4)
+        else:
+            found = found.permute(3, 0, 2, 5, 1, 4, 6)
+        return (found.reshape(1, height, width, -1) + self.bias).permute(0, 3, 1, 2)
+
+
+def _by_rows(weight: Tensor) -> Tensor:
+    """[outputs, rows, inputs, columns] in float64."""
+    return weight.detach().double().permute(0, 2, 1, 3)
+
+
+def _both_ways(matrix: tuple[tuple[int, ...], ...]) -> Tensor:
+    """The transform of rows and columns as one matrix, for tiles flattened row by row."""
+    one = torch.tensor(matrix, dtype=torch.float32)
+    return torch.kron(one, one)
+
+
+def _positions(length: int, dilation: int) -> Tensor:
+    """Where the 6 rows of all tiles lie in the padded input, by [row, phase, tile]."""
+    row = torch.arange(_IN)[:, None, None]
+    phase = torch.arange(dilation)[None, :, None]
+    tile = torch.arange(length // (_OUT * dilation))[None, None, :]
+    return (phase + dilation * (_OUT * tile + row)).reshape(-1)
+
+
+def _sizes(network: InferenceNetwork, side: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Each convolution's name and the height and width of what it is given."""
+    found: dict[str, tuple[int, int]] = {}
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+
+            def note(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
+                found[name] = (given[0].shape[-2], given[0].shape[-1])
+
+            hooks.append(module.register_forward_pre_hook(note))
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 5, side, side), torch.zeros(1, 2, side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    yield from found.items()
+
+
+def _pays(network: InferenceNetwork, name: str, size: tuple[int, int]) -> bool:
+    conv = network.get_submodule(name)
+    assert isinstance(conv, nn.Conv2d)
+    return (
+        conv.kernel_size == (3, 3)
+        and conv.stride == (1, 1)
+        and conv.groups == 1
+        and conv.bias is not None
+        and conv.padding == conv.dilation == (conv.dilation[0],) * 2
+        and min(conv.in_channels, conv.out_channels) >= _LEAST_CHANNELS
+        and all(length % (_OUT * conv.dilation[0]) == 0 for length in size)
+    )
