@@ -11,8 +11,10 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -46,7 +48,7 @@ def pool(x: Tensor, bins: Sequence[int]) -> list[Tensor]:
 
     All grids are one product with a matrix, because OpenVINO's adaptive pooling is slow.
     """
-    n, channels, height, width = x.shape
+    n, channels, height, width = (int(length) for length in x.shape)
     matrix = _cells(height, width, tuple(bins), x.dtype, x.device)
     cells = x.reshape(n, channels, height * width) @ matrix
     parts = torch.split(cells, [b * b for b in bins], dim=2)
@@ -60,14 +62,14 @@ def _cells(
     """[height * width, sum of b * b]: how much each position is of each cell."""
     columns = []
     for b in bins:
-        rows, cols = _overlap(height, b), _overlap(width, b)
-        columns.append(torch.einsum("yi,xj->yxij", rows, cols).reshape(height * width, b * b))
-    return torch.cat(columns, dim=1).to(device, dtype)
+        grid = np.einsum("yi,xj->yxij", _overlap(height, b), _overlap(width, b))
+        columns.append(grid.reshape(height * width, b * b))
+    return torch.from_numpy(np.concatenate(columns, axis=1)).to(device, dtype)
 
 
-def _overlap(length: int, bins: int) -> Tensor:
+def _overlap(length: int, bins: int) -> NDArray[np.float64]:
     """[length, bins]: positions over the cell's length, from floor to ceiling of its ends."""
-    matrix = torch.zeros(length, bins, dtype=torch.float64)
+    matrix = np.zeros((length, bins))
     for i in range(bins):
         start, end = i * length // bins, -(-(i + 1) * length // bins)
         matrix[start:end, i] = 1 / (end - start)

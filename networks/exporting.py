@@ -173,6 +173,7 @@ def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
     x, clicks = torch.zeros(1, 5, side, side), torch.zeros(1, 2, side, side)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing fixes the sizes, which is what is wanted
+        network(x, clicks)  # fills what is computed once, which then are constants of the trace
         encoder = openvino.convert_model(_Encoder(network), example_input=(x,), input=[x.shape])
         openvino.save_model(encoder, folder / ENCODER, compress_to_fp16=False)
         kept = [f"network.{name}" for name in network.full_precision]
