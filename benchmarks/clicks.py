@@ -32,7 +32,8 @@ class Plan:
         rounds: clicks of each kind on each photograph.
         warm_up: whether one more round comes before them, for a process's first of a size may
             still set memory aside.
-        cold_starts: processes started of each contender.
+        cold_starts: processes started of each contender, after one that is not counted: it writes
+            what is written once, folded weights and exports.
         seconds: of throughput for each number of workers; 0 for none.
         cores: CPU cores to share out among workers.
     """
@@ -77,7 +78,7 @@ def measure_clicks(
         starts: dict[Contender, list[float]] = defaultdict(list)
         names: dict[Contender, dict[str, str]] = {}
         refused: dict[Contender, str] = {}
-        for _ in range(plan.cold_starts):
+        for turn in range(plan.cold_starts + 1):
             for contender in contenders:
                 if contender in refused:
                     continue
@@ -88,7 +89,8 @@ def measure_clicks(
                 except WorkerError as error:
                     refused[contender] = str(error)
                     continue
-                starts[contender].append((time.perf_counter() - worker.started) * 1e3)
+                if turn > 0:
+                    starts[contender].append((time.perf_counter() - worker.started) * 1e3)
                 names[contender] = {key: str(reply[key]) for key in ("engine", "precision")}
                 if contender in workers:
                     workers[contender].close()
