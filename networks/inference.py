@@ -207,7 +207,10 @@ class _Decoder(nn.Module):
     def finish(
         self, deep: Tensor, stride16: Tensor, stride8: Tensor, fine: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """Logits float32 [N, 1, S/4, S/4]."""
+        """Logits float32 [N, 1, S/4, S/4].
+
+        Sums are in place, for torch takes long to set memory aside; what was encoded stays.
+        """
         level0 = F.relu(self.laterals[0](deep))
         level1 = stride16 + level0
         half, whole = _size(stride8), _size(fine[0])
@@ -221,10 +224,11 @@ class _Decoder(nn.Module):
             strict=True,
         )
         branch, shortcut = (
-            finest + resize(c + d, whole) + resize(a + b, whole) for finest, a, b, c, d in parts
+            resize(c.add_(d), whole).add_(resize(a.add_(b), whole)).add_(finest)
+            for finest, a, b, c, d in parts
         )
-        out = F.relu(self.conv2(F.relu(branch)))
-        out = F.relu(self.conv3(out) + shortcut)
+        out = F.relu_(self.conv2(F.relu_(branch)))
+        out = F.relu_(self.conv3(out).add_(shortcut))
         return self.predict(out)  # type: ignore[no-any-return]
 
 
@@ -322,8 +326,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H, W]."""
-        out = F.relu(self.conv2(F.relu(self.conv1(x))))
-        return F.relu(self.conv3(out) + self.shortcut(x))
+        out = F.relu_(self.conv2(F.relu_(self.conv1(x))))
+        return F.relu_(self.conv3(out).add_(self.shortcut(x)))
 
 
 def _folded_backbone(backbone: ResNet101 | MobileNetV1) -> ResNet101 | MobileNetV1:
