@@ -89,27 +89,18 @@ class WinogradConv(nn.Module):
         self.weight = weight.flatten(0, 1).float().contiguous()  # [36, outputs, inputs]
         self.bias = conv.bias.detach()
         self.to_tiles, self.from_tiles = (_both_ways(matrix) for matrix in (_INPUT, _OUTPUT))
-        self.rows, self.columns = (_positions(length, self.dilation) for length in size)
+        self.inputs, self.outputs = _inputs(size, self.dilation), _outputs(size, self.dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [1, inputs, H, W] to [1, outputs, H, W]."""
-        (height, width), d = self.size, self.dilation
-        down, across = height // _OUT, width // _OUT  # tiles
-        padded = F.pad(x, (d, d, d, d)).permute(0, 2, 3, 1)[0]
-        channels = padded.shape[2]
-        strips = padded.index_select(0, self.rows).view(_IN, down, width + 2 * d, channels)
-        tiles = strips.index_select(2, self.columns).view(_IN, down, _IN, across, channels)
-        tiles = tiles.permute(0, 2, 1, 3, 4).reshape(_IN**2, down * across * channels)
-        inputs = (self.to_tiles @ tiles).view(_IN**2, down * across, channels)
-        products = inputs @ self.weight.transpose(1, 2)
-        found = self.from_tiles @ products.view(_IN**2, -1)
-        # [i, j, phase, tile, phase, tile, outputs] -> row = phase + d * (4 * tile + i)
-        found = found.view(_OUT, _OUT, d, down // d, d, across // d, -1)
-        if d == 1:
-            found = found[:, :, 0, :, 0].permute(2, 0, 3, 1, 4)
-        else:
-            found = found.permute(3, 0, 2, 5, 1, 4, 6)
-        return (found.reshape(1, height, width, -1) + self.bias).permute(0, 3, 1, 2)
+        d, (height, width) = self.dilation, self.size
+        pixels = F.pad(x, (d, d, d, d)).permute(0, 2, 3, 1).reshape(-1, self.weight.shape[2])
+        tiles = pixels.index_select(0, self.inputs).view(_IN**2, -1)
+        tiles = (self.to_tiles @ tiles).view(_IN**2, -1, self.weight.shape[2])
+        products = (tiles @ self.weight.transpose(1, 2)).view(_IN**2, -1)
+        found = (self.from_tiles @ products).view(-1, self.weight.shape[1])
+        found = found.index_select(0, self.outputs) + self.bias
+        return found.view(1, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _by_rows(weight: Tensor) -> Tensor:
@@ -123,12 +114,26 @@ def _both_ways(matrix: tuple[tuple[int, ...], ...]) -> Tensor:
     return torch.kron(one, one)
 
 
-def _positions(length: int, dilation: int) -> Tensor:
-    """Where the 6 rows of all tiles lie in the padded input, by [row, phase, tile]."""
-    row = torch.arange(_IN)[:, None, None]
-    phase = torch.arange(dilation)[None, :, None]
-    tile = torch.arange(length // (_OUT * dilation))[None, None, :]
-    return (phase + dilation * (_OUT * tile + row)).reshape(-1)
+def _inputs(size: tuple[int, int], dilation: int) -> Tensor:
+    """Numbers of the padded input's pixels, by place in the tile and tile."""
+    rows, columns = (_positions(length, dilation, _IN) for length in size)
+    across = size[1] + 2 * dilation
+    return (rows[:, None, :, None] * across + columns[None, :, None, :]).reshape(-1)
+
+
+def _outputs(size: tuple[int, int], dilation: int) -> Tensor:
+    """Where each pixel of the output is found among those of all tiles."""
+    rows, columns = (_positions(length, dilation, _OUT) for length in size)
+    pixels = (rows[:, None, :, None] * size[1] + columns[None, :, None, :]).reshape(-1)
+    return torch.argsort(pixels)
+
+
+def _positions(length: int, dilation: int, count: int) -> Tensor:
+    """[count, tiles]: where a tile's rows (or columns) lie; tiles by phase of the dilation."""
+    phase = torch.arange(dilation)[:, None]
+    start = _OUT * dilation * torch.arange(length // (_OUT * dilation))
+    first = (phase + start).reshape(-1)
+    return first + dilation * torch.arange(count)[:, None]
 
 
 def _sizes(network: InferenceNetwork, side: int) -> Iterator[tuple[str, tuple[int, int]]]:
