@@ -90,7 +90,10 @@ def find_export(
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError):
-            reason = f"the export {folder} is damaged: run `iog export {name_or_path}` again"
+            reason = (
+                f"the export {folder} is damaged or of another version: run `iog export "
+                f"{name_or_path}` again"
+            )
             continue
         if found.sha256 == digest:
             return found, ""
