@@ -121,6 +121,34 @@ print(json.dumps([answer.status, model.describe()["engine"], sum(map(sum, mask))
     assert area > 10_000
 
 
+def test_models_for_fp32_alone_lie_beside_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("networks.winograd._LEAST_CHANNELS", 16)  # or iog-lite would have none
+    weights = write_random_lite(tmp_path / "random.pt", frame=64)
+    made = export(str(weights), weights_dir=tmp_path, threads=1)
+    found, _ = find_export(str(weights), weights_dir=tmp_path)
+    assert found == made
+    plain, quick = (found.model("decoder.xml", precision) for precision in ("bf16", "fp32"))
+    assert (plain.parent, quick.parent) == (found.folder, found.folder / "fp32")
+    assert quick.with_suffix(".bin").stat().st_size > plain.with_suffix(".bin").stat().st_size
+    assert found.parity["fp32"]["logit"] < 1e-3
+    quick.with_suffix(".bin").unlink()
+    found, reason = find_export(str(weights), weights_dir=tmp_path)
+    assert found is None
+    assert "damaged" in reason
+
+
+def test_an_encoded_crop_outlives_the_next(exported: Export) -> None:
+    engine = OpenVINOEngine(exported, threads=1)
+    (x, clicks), (other, _) = _crops(exported.row.crop)[:2]
+    encoded = engine.encode(x)
+    wanted = engine.decode(encoded, clicks)
+    engine.decode(engine.encode(other), clicks)
+    assert (engine.decode(encoded, clicks) == wanted).all()
+    assert engine.nbytes(encoded) > 100_000
+
+
 def test_stale_and_damaged_exports_are_not_used(
     exported: Export, weights_dir: Path, tmp_path: Path
 ) -> None:
