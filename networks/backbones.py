@@ -69,7 +69,7 @@ class ResNet101(nn.Module):
     """
 
     full_precision: ClassVar[tuple[str, ...]] = ()
-    """First layers that stay in float32 where the others calculate in 16 bits."""
+    """First layers that stay in float32 where others calculate in 16 bits; the last is a stage."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ class OpenVINOEngine:
             # Reading by path maps the weights.
             model = core.read_model(export.model(name, precision))
             if export.refines:
-                model = _plain_features(model, "bf16" if precision == "bf16" else "f32")
+                model = _plain_features(model, HINTS[precision])
             return core.compile_model(model, "CPU", options).create_infer_request()
 
         self._encoder = request(ENCODER)

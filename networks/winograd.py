@@ -85,27 +85,23 @@ class WinogradConv(nn.Module):
         assert conv.bias is not None
         self.dilation, self.size = conv.dilation[0], size
         kernel = torch.tensor(_KERNEL, dtype=torch.float64)
-        weight = torch.einsum("ai,oijk,bk->aboj", kernel, _by_rows(conv.weight), kernel)
+        weight = torch.einsum("ai,ocij,bj->aboc", kernel, conv.weight.detach().double(), kernel)
         self.weight = weight.flatten(0, 1).float().contiguous()  # [36, outputs, inputs]
         self.bias = conv.bias.detach()
-        self.to_tiles, self.from_tiles = (_both_ways(matrix) for matrix in (_INPUT, _OUTPUT))
-        self.inputs, self.outputs = _inputs(size, self.dilation), _outputs(size, self.dilation)
+        self.input_transform, self.output_transform = _both_ways(_INPUT), _both_ways(_OUTPUT)
+        self.tile_pixels = _tile_pixels(size, self.dilation)
+        self.pixel_places = _pixel_places(size, self.dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [1, inputs, H, W] to [1, outputs, H, W]."""
         d, (height, width) = self.dilation, self.size
         pixels = F.pad(x, (d, d, d, d)).permute(0, 2, 3, 1).reshape(-1, self.weight.shape[2])
-        tiles = pixels.index_select(0, self.inputs).view(_IN**2, -1)
-        tiles = (self.to_tiles @ tiles).view(_IN**2, -1, self.weight.shape[2])
+        tiles = pixels.index_select(0, self.tile_pixels).view(_IN**2, -1)
+        tiles = (self.input_transform @ tiles).view(_IN**2, -1, self.weight.shape[2])
         products = (tiles @ self.weight.transpose(1, 2)).view(_IN**2, -1)
-        found = (self.from_tiles @ products).view(-1, self.weight.shape[1])
-        found = found.index_select(0, self.outputs) + self.bias
+        found = (self.output_transform @ products).view(-1, self.weight.shape[1])
+        found = found.index_select(0, self.pixel_places) + self.bias
         return found.view(1, height, width, -1).permute(0, 3, 1, 2)
-
-
-def _by_rows(weight: Tensor) -> Tensor:
-    """[outputs, rows, inputs, columns] in float64."""
-    return weight.detach().double().permute(0, 2, 1, 3)
 
 
 def _both_ways(matrix: tuple[tuple[int, ...], ...]) -> Tensor:
@@ -114,14 +110,14 @@ def _both_ways(matrix: tuple[tuple[int, ...], ...]) -> Tensor:
     return torch.kron(one, one)
 
 
-def _inputs(size: tuple[int, int], dilation: int) -> Tensor:
+def _tile_pixels(size: tuple[int, int], dilation: int) -> Tensor:
     """Numbers of the padded input's pixels, by place in the tile and tile."""
     rows, columns = (_positions(length, dilation, _IN) for length in size)
     across = size[1] + 2 * dilation
     return (rows[:, None, :, None] * across + columns[None, :, None, :]).reshape(-1)
 
 
-def _outputs(size: tuple[int, int], dilation: int) -> Tensor:
+def _pixel_places(size: tuple[int, int], dilation: int) -> Tensor:
     """Where each pixel of the output is found among those of all tiles."""
     rows, columns = (_positions(length, dilation, _OUT) for length in size)
     pixels = (rows[:, None, :, None] * size[1] + columns[None, :, None, :]).reshape(-1)

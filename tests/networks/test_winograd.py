@@ -49,7 +49,7 @@ def test_a_network_with_it_answers_the_same() -> None:
         wanted, found = form(x, clicks), quick(x, clicks)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
         half = torch.rand(1, 5, side // 2, side // 2)
-        with pytest.raises((IndexError, RuntimeError)):
+        with pytest.raises(IndexError):
             quick(half, half[:, 3:])
 
 
