@@ -69,7 +69,8 @@ COPY --from=model /opt/iog/weights /opt/iog/weights
 COPY . /opt/nuclio/
 RUN python -m compileall -q /opt/nuclio
 LABEL org.opencontainers.image.title="IOG for CVAT, with Nuclio's processor" \
-      org.opencontainers.image.description="Inside-Outside Guidance: interactive segmentation from a box and clicks"
+      org.opencontainers.image.description="Inside-Outside Guidance: interactive segmentation from a box and clicks" \
+      org.opencontainers.image.licenses="MIT"
 WORKDIR /opt/nuclio
 USER 65532:65532
 EXPOSE 8080
@@ -94,6 +95,7 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && python -m compileall -q .
 LABEL org.opencontainers.image.title="IOG for CVAT, on its own" \
       org.opencontainers.image.description="Inside-Outside Guidance: interactive segmentation from a box and clicks" \
+      org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # Nothing is written, save sockets and the like in /tmp: --read-only --tmpfs /tmp works.

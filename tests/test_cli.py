@@ -120,6 +120,15 @@ def test_predict_writes_a_mask_beside_the_caller(iog: Iog, here: Path) -> None:
     assert re.search(rf"\d+ of {HEIGHT * WIDTH} pixels \([\d.]+%\), confidence ", result.stderr)
 
 
+def test_what_predict_writes_unasked_is_no_news_to_git(iog: Iog, here: Path) -> None:
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    Path(".gitignore").write_text((ROOT / ".gitignore").read_text())
+    assert iog("predict", "photo.png", *BOX_ARGUMENTS).exit_code == 0
+    ignored = subprocess.run(["git", "check-ignore", "photo-mask.png"], check=False)
+    assert (here / "photo-mask.png").exists()
+    assert ignored.returncode == 0
+
+
 def test_predict_writes_what_it_is_asked_for(iog: Iog, here: Path) -> None:
     result = iog(
         "predict", "photo.png", *BOX_ARGUMENTS, "--point", "25,19.5", "--point", "20,15",
