@@ -43,6 +43,13 @@ __all__ = [
 
 FORMAT: Final = "iog"
 VERSION: Final = 1
+_STANDINGS: Final = {
+    (True, True): "equals the published file",
+    (True, False): "equals the public copy that is known, which nobody has confirmed",
+    (False, True): "is the file that comes with this project",
+    (False, False): "equals the file that is known, which nobody has confirmed",
+}
+"""Of a file with the hash of its row, by whether it is published and the hash is confirmed."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +193,7 @@ def verify(name_or_path: str, *, weights_dir: Path, sha256: str | None = None) -
     elif digest != row.sha256:
         standing = "differs from the public copy that is known, which nobody has confirmed"
     else:
-        kind = "published file" if row.sha256_confirmed else "public copy that is known"
-        standing = f"equals the {kind}"
+        standing = _STANDINGS[row.published, row.sha256_confirmed]
     size = weights.path.stat().st_size
     return Report(row, weights.path, size, digest, standing, weights.mapped, weights.metadata)
 

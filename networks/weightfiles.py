@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,10 +33,26 @@ _LOOKALIKES: Final = (
 )
 
 
+_SETTLED_NS: Final = 2_000_000_000
+"""A file that changed less long ago may change again within one tick of the file system's clock."""
+_hashes: dict[tuple[int, ...], str] = {}
+
+
 def sha256_of(path: Path) -> str:
-    """The hash of a whole file, in lower-case hexadecimal."""
+    """The hash of a whole file, in lower-case hexadecimal.
+
+    A process reads a file once for as long as its size and times stay as they were.
+    """
     with _readable(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        status = os.fstat(file.fileno())
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, changed)
+        if version in _hashes:
+            return _hashes[version]
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time_ns() - changed > _SETTLED_NS:
+        _hashes[version] = found
+    return found
 
 
 def check_identity(path: Path, *, row: WeightsRow | None, sha256: str | None) -> str | None:
@@ -69,14 +86,15 @@ def check_identity(path: Path, *, row: WeightsRow | None, sha256: str | None) ->
     size = path.stat().st_size
     known = f"{row.size} bytes, sha256 {row.sha256}"
     if row.sha256_confirmed:
+        origin = "was published" if row.published else row.source
         raise WeightsError(
-            f"{path} ({size} bytes, sha256 {found}) is not the {row.name} that was published "
-            f"({known}): get it with `iog weights fetch {row.name} [--from FILE|URL]`."
+            f"{path} ({size} bytes, sha256 {found}) is not the {row.name} that {origin} "
+            f"({known}): {row.remedy}."
         )
     _LOG.warning(
-        "%s (%d bytes, sha256 %s) is not the public copy of %s that is known (%s). That copy was "
-        "never compared with the authors' file, so this one is used; IOG_WEIGHTS_SHA256=%s "
-        "accepts it, and only it, from now on.",
+        "%s (%d bytes, sha256 %s) is not the public copy of %s that is known (%s). The hash of "
+        "that copy is unconfirmed: nobody has compared it with the authors' file. So this file is "
+        "used; IOG_WEIGHTS_SHA256=%s accepts it, and only it, from now on.",
         *(path.name, size, found, row.name, known, found),
     )
     return found

@@ -70,6 +70,16 @@ class WeightsRow:
         """Whether the file can be fetched from ``source``."""
         return self.source.startswith("https://")
 
+    @property
+    def remedy(self) -> str:
+        """How to get the right file, as an advice."""
+        if self.published:
+            return f"get it with `iog weights fetch {self.name} [--from FILE|URL]`"
+        return (
+            f"restore it with `git checkout -- weights/{self.filename}`; weights of your own get "
+            "another name with `iog weights install FILE --name NAME`"
+        )
+
 
 _ROWS: Final = (
     WeightsRow(
@@ -82,6 +92,10 @@ _ROWS: Final = (
         ),
         threshold=0.5,
         licence="trained by this project; weights/MODEL_CARD.md names the data and their terms",
+        # Other weights, other lines: the test of this row prints them.
+        size=7_526_451,
+        sha256="ee6763fc27366886c12f642ee05954aa0d61c7cfd680d5c4ab624fd45bd73b6d",
+        sha256_confirmed=True,
     ),
     WeightsRow(
         name="iog-pascal-sbd",

@@ -19,11 +19,12 @@ from typer.testing import CliRunner, Result
 
 import cli
 from dataloaders.overlay import BOX, POSITIVE
-from networks.weights import TABLE
+from networks.weights import BUNDLED_DIR, TABLE
 from tests.builders import photo
 from tests.random_weights import write_random_lite
 
 ROOT = Path(cli.__file__).parent
+BUNDLED = BUNDLED_DIR / TABLE["iog-lite"].filename
 HEIGHT, WIDTH = 40, 56
 BOX_ARGUMENTS = ("--box", "10,8,40,31")
 
@@ -245,17 +246,19 @@ def test_weights_are_taken_from_a_file_found_and_verified(
     monkeypatch.setattr("networks.weights.BUNDLED_DIR", here / "nothing-bundled")
     none = iog("weights", "verify")
 
-    fetched = iog("weights", "fetch", "iog-lite", "--from", str(random_lite))
+    other = iog("weights", "fetch", "iog-lite", "--from", str(random_lite))
+    fetched = iog("weights", "fetch", "iog-lite", "--from", str(BUNDLED))
 
     assert none.exit_code == 1
     assert "no weights on this machine" in none.stderr
+    refused(other, "is not the iog-lite that comes with this project", "iog weights install")
     assert fetched.exit_code == 0, fetched.output
     path = here / "weights" / "iog-lite.pt"
     assert fetched.stdout == f"{path}\n"
-    assert path.read_bytes() == random_lite.read_bytes()
+    assert path.read_bytes() == BUNDLED.read_bytes()
     assert iog("weights", "path", "iog-lite").stdout == f"{path}\n"
     assert re.match(r"iog-lite: good: iog-lite, ", iog("weights", "verify").stdout)
-    assert re.search(r"iog-lite +iog-lite +here, 1\d\.\d MB", iog("weights", "list").stdout)
+    assert re.search(r"iog-lite +iog-lite +here, \d+\.\d MB", iog("weights", "list").stdout)
 
 
 def test_weights_of_ones_own_get_a_name(iog: Iog, here: Path, random_lite: Path) -> None:

@@ -21,6 +21,7 @@ from networks.weights import TABLE
 def main(folder: str, address: str, most: str = "") -> None:
     """Fetch; one sentence on standard error and exit status 1 where that fails."""
     row = replace(TABLE["iog-lite"], name="small", source=address, filename="SMALL.pth")
+    row = replace(row, size=None, sha256=None, sha256_confirmed=False)
     table = MappingProxyType({row.name: row})
     for module in (networks.fetching, networks.weights):
         setattr(module, "TABLE", table)  # noqa: B010 - final for everybody else

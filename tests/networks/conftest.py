@@ -100,6 +100,9 @@ def small_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WeightsRow:
         name="small",
         source="https://drive.google.com/uc?id=small",
         filename="SMALL.pth",
+        size=None,
+        sha256=None,
+        sha256_confirmed=False,
     )
     for module in ("weights", "fetching"):
         monkeypatch.setattr(f"networks.{module}.TABLE", {row.name: row})

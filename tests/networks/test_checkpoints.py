@@ -337,7 +337,7 @@ def test_verify_tells_how_the_hash_compares(
     digest = sha256_of(path)
     for known, confirmed, standing in (
         (digest, True, "equals the published file"),
-        (digest, False, "equals the public copy that is known"),
+        (digest, False, "equals the public copy that is known, which nobody has confirmed"),
         ("0" * 64, False, "differs from the public copy that is known, which nobody has confirmed"),
     ):
         row = replace(small_row, sha256=known, sha256_confirmed=confirmed)

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from errors import WeightsError
 from networks.weightfiles import check_identity, publish, read, sha256_of, writing
-from networks.weights import TABLE
+from networks.weights import BUNDLED_DIR, TABLE
 
 
 class Harmful:
@@ -182,12 +183,50 @@ def test_a_confirmed_hash_is_binding(hello: Path) -> None:
     assert check_identity(hello, row=replace(row, sha256=HELLO), sha256=None) == HELLO
 
 
+def test_the_bundled_model_is_refused_where_it_is_another_file(tmp_path: Path) -> None:
+    bundled = BUNDLED_DIR / "iog-lite.pt"
+    assert check_identity(bundled, row=TABLE["iog-lite"], sha256=None) == TABLE["iog-lite"].sha256
+    damaged = bytearray(bundled.read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "iog-lite.pt").write_bytes(damaged)
+    with pytest.raises(WeightsError, match=r"that comes with this project .*git checkout -- w"):
+        check_identity(tmp_path / "iog-lite.pt", row=TABLE["iog-lite"], sha256=None)
+    assert check_identity(tmp_path / "iog-lite.pt", row=None, sha256=None) is None
+
+
+def test_a_file_is_hashed_once_until_it_changes(
+    hello: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(file: BufferedReader, name: str) -> object:
+        read.append(file.name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    assert [sha256_of(hello), sha256_of(hello)] == [HELLO, HELLO]
+    assert len(read) == 2  # it is so new that it may change again at the same time
+
+    monkeypatch.setattr("networks.weightfiles._SETTLED_NS", -1)
+    assert [sha256_of(hello), sha256_of(hello)] == [HELLO, HELLO]
+    assert len(read) == 3
+    status = hello.stat()
+    hello.write_bytes(b"olleh")
+    os.utime(hello, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert sha256_of(hello) == hashlib.sha256(b"olleh").hexdigest()
+    hello.unlink()
+    with pytest.raises(WeightsError, match="No such file"):
+        sha256_of(hello)
+
+
 def test_an_unconfirmed_hash_only_warns(hello: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = TABLE["iog-pascal-sbd"]
     assert check_identity(hello, row=row, sha256=None) == HELLO
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert f"IOG_WEIGHTS_SHA256={HELLO}" in record.getMessage()
+    assert "is unconfirmed: nobody has compared" in record.getMessage()
     assert str(row.sha256) in record.getMessage()
     caplog.clear()
     assert check_identity(hello, row=replace(row, sha256=HELLO), sha256=None) == HELLO

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -40,11 +41,22 @@ def test_published_rows_are_fed_as_the_authors_feed_them() -> None:
     assert len({row.source for row in published}) == 3
 
 
-def test_the_one_known_hash_is_not_confirmed() -> None:
-    known = [row for row in rows() if row.sha256 is not None]
+def test_the_one_known_hash_of_others_is_not_confirmed() -> None:
+    known = [row for row in rows() if row.sha256 is not None and row.published]
     assert [row.name for row in known] == ["iog-pascal-sbd"]
     assert known[0].size == 209_133_432
     assert not known[0].sha256_confirmed
+
+
+def test_the_bundled_file_is_the_one_in_the_table() -> None:
+    row = TABLE["iog-lite"]
+    content = (BUNDLED_DIR / row.filename).read_bytes()
+    size, digest = len(content), hashlib.sha256(content).hexdigest()
+    assert row.sha256_confirmed
+    assert (row.size, row.sha256) == (size, digest), (
+        f"weights/{row.filename} is another file than networks/weights.py says. If that is meant, "
+        f'write into its row {row.name!r}: size={size:_}, sha256="{digest}",'
+    )
 
 
 def test_the_bundled_row() -> None:
