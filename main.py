@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import clients
 import contract
 from errors import InternalError, RequestError, SettingsError, WeightsError
 from settings import Settings
@@ -91,7 +92,7 @@ def handler(context: Context, event: Event) -> Response:
     The report of the request becomes one log line, and stays at ``context.user_data.report`` for
     the host's metrics.
     """
-    answer = respond(context.user_data.function, event.body)
+    answer = respond(context.user_data.function, event.body, event.headers)
     context.user_data.report = answer.report
     if answer.status < 400:
         log = context.logger.info_with
@@ -108,12 +109,13 @@ def handler(context: Context, event: Event) -> Response:
     )
 
 
-def respond(function: Function, body: object) -> Answer:
+def respond(function: Function, body: object, headers: object = None) -> Answer:
     """Turn a request's body into the answer and its report.
 
     Args:
         function: the worker's model and settings.
         body: a dict, or the bytes or text of a JSON object.
+        headers: of the request, in any of Nuclio's forms.
 
     Returns:
         The mask with status 200, or the error with the status that belongs to it. Whatever goes
@@ -124,7 +126,7 @@ def respond(function: Function, body: object) -> Answer:
     start = time.perf_counter()
     before = function.model.lookups()
     try:
-        _segment(function, body, answer)
+        _segment(function, body, headers, answer)
     except RequestError as error:
         _refuse(answer, error)
     except Exception:
@@ -138,11 +140,12 @@ def respond(function: Function, body: object) -> Answer:
     return answer
 
 
-def _segment(function: Function, body: object, answer: Answer) -> None:
+def _segment(function: Function, body: object, headers: object, answer: Answer) -> None:
     """The way of a request, stage by stage."""
     report = answer.report
     with answer.stage("parse"):
-        request = contract.parse(body, default_outputs=function.settings.output)
+        outputs = function.settings.output or clients.outputs_for(headers)
+        request = contract.parse(body, default_outputs=outputs)
     report["boxes"] = _shown(request.boxes)
     report["pos_points"] = _shown(request.pos_points)
     report["neg_points"] = _shown(request.neg_points)

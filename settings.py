@@ -56,7 +56,8 @@ class Settings:
         threshold: ``IOG_THRESHOLD``, the probability above 0 and below 1 from which a pixel is
             foreground; None takes the one of the weights. A request may name its own.
         max_pixels: ``IOG_MAX_PIXELS``, width times height an image may have.
-        output: ``IOG_OUTPUT``, what an answer holds when the request does not say.
+        output: ``IOG_OUTPUT``, what an answer holds when the request does not say; None
+            (``auto``) takes what the client reads, see ``clients.outputs_for``.
         cache_mb: ``IOG_CACHE_MB``, mebibytes a worker may keep from one click to the next; 0
             keeps nothing.
     """
@@ -70,7 +71,7 @@ class Settings:
     threads: int | None = None
     threshold: float | None = None
     max_pixels: int = 178_000_000
-    output: tuple[str, ...] = ("mask",)
+    output: tuple[str, ...] | None = None
     cache_mb: int = 256
 
     @classmethod
@@ -91,7 +92,7 @@ class Settings:
             threads=env.number("IOG_THREADS", int, cls.threads, low=1, high=1024),
             threshold=env.probability("IOG_THRESHOLD", cls.threshold),
             max_pixels=env.number("IOG_MAX_PIXELS", int, cls.max_pixels, low=1, high=2**31 - 1),
-            output=env.names("IOG_OUTPUT", OUTPUTS, cls.output),
+            output=env.names("IOG_OUTPUT", OUTPUTS),
             cache_mb=env.number("IOG_CACHE_MB", int, cls.cache_mb, low=0, high=2**20),
         )
 
@@ -132,17 +133,15 @@ class _Environment:
             raise _unusable(name, value, "one of: " + ", ".join(allowed))
         return cast(_Choice, value.lower())
 
-    def names(
-        self, name: str, allowed: tuple[str, ...], default: tuple[str, ...]
-    ) -> tuple[str, ...]:
+    def names(self, name: str, allowed: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The names chosen; None for ``auto``, which is the default."""
         value = self.text(name)
-        if value is None:
-            return default
+        if value is None or value.lower() == "auto":
+            return None
         chosen = tuple(dict.fromkeys(part.strip().lower() for part in value.split(",")))
         if any(part not in allowed for part in chosen):
-            raise _unusable(
-                name, value, "one or more of, separated by commas: " + ", ".join(allowed)
-            )
+            several = ", ".join(allowed)
+            raise _unusable(name, value, f"auto, or one or more of, separated by commas: {several}")
         return chosen
 
     def number(

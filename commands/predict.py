@@ -86,11 +86,14 @@ def predict(
     settings = Settings.from_env().with_model(model)
 
     # torch comes with this: what needs no model has been refused by now
+    import clients
     import contract
     from model_handler import ModelHandler
 
     body["image"] = base64.b64encode(image.read_bytes()).decode()
-    request = contract.parse(body, default_outputs=settings.output)
+    request = contract.parse(
+        body, default_outputs=settings.output or clients.outputs_for(headers=None)
+    )
     handler = ModelHandler(settings)
     photo = handler.open(request.image, request.image_key)
     prediction = handler.predict(

@@ -33,6 +33,7 @@ MAX_FUNCTION_LINES = 60
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
+    "clients": set(),
     "caching": set(),
     "cores": set(),
     "payload": set(),
@@ -52,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
         "predictor",
         "settings",
     },
-    "main": {"contract", "model_handler", "settings"},
+    "main": {"clients", "contract", "model_handler", "settings"},
     "serving": {"main"},
 }
 # Libraries that belong to few rooms.

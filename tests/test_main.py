@@ -92,8 +92,8 @@ class Worker:
         assert isinstance(model, FakeModel)
         return model
 
-    def ask(self, body: object) -> tuple[int, dict[str, Any]]:
-        response = main.handler(self.context, nuclio_sdk.Event(body=body))
+    def ask(self, body: object, headers: object = None) -> tuple[int, dict[str, Any]]:
+        response = main.handler(self.context, nuclio_sdk.Event(body=body, headers=headers))
         assert isinstance(response, nuclio_sdk.Response)
         assert isinstance(response.body, str)
         assert response.content_type == "application/json"
@@ -199,6 +199,30 @@ def test_the_environment_chooses_the_outputs_of_requests_that_do_not(
 
     assert set(worker.ask(request())[1]) == {"shapes"}
     assert "mask" in worker.ask(request(output="mask"))[1]
+
+
+CVAT = {"User-Agent": "CVAT/2.73.0 python-requests/2.33.1"}
+
+
+def test_cvat_gets_what_it_reads_and_others_a_mask(worker: Worker) -> None:
+    old = {"User-Agent": "CVAT/2.59.1 python-requests/2.32.4"}
+
+    assert set(worker.ask(request(), CVAT)[1]) == {"shapes"}
+    assert set(worker.ask(request(), old)[1]) == {"mask", "points"}
+    assert set(worker.ask(request())[1]) == {"mask", "points"}
+
+
+def test_a_requests_own_output_wins_over_the_client(worker: Worker) -> None:
+    assert set(worker.ask(request(output="rle"), CVAT)[1]) == {"rle"}
+
+
+def test_the_environments_output_wins_over_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_handler, "ModelHandler", FakeModel)
+    monkeypatch.setenv("IOG_OUTPUT", "mask")
+    worker = Worker()
+    main.init_context(worker.context)
+
+    assert set(worker.ask(request(), CVAT)[1]) == {"mask", "points"}
 
 
 def test_a_bad_request_gets_its_status_and_a_warning(worker: Worker) -> None:

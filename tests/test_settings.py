@@ -24,7 +24,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert read.threads is None
     assert read.threshold is None
     assert read.max_pixels == 178_000_000
-    assert read.output == ("mask",)
+    assert read.output is None
     assert read.cache_mb == 256
 
 
@@ -94,7 +94,12 @@ def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
         ("IOG_PRECISION", "fp64", "fp32, bf16"),
         ("IOG_PRECISION", "int8", "fp32, bf16"),
         ("IOG_DEVICE", "tpu", "auto, cpu, cuda"),
-        ("IOG_OUTPUT", "mask,contour", "mask, shapes, polygon, rle, png"),
+        (
+            "IOG_OUTPUT",
+            "mask,contour",
+            "auto, or one or more of, separated by commas: mask, shapes",
+        ),
+        ("IOG_OUTPUT", "auto,mask", "mask, shapes, polygon, rle, png"),
         ("IOG_OUTPUT", ",", "mask, shapes, polygon, rle, png"),
         ("IOG_THREADS", "0", "a whole number from 1 to 1024"),
         ("IOG_THREADS", "two", "a whole number from 1 to 1024"),
@@ -128,6 +133,11 @@ def test_choices_are_read_in_any_case_and_repeats_count_once() -> None:
 
     assert read.device == "cpu"
     assert read.output == ("rle", "mask")
+
+
+@pytest.mark.parametrize("value", ["auto", " AUTO "])
+def test_auto_leaves_the_outputs_to_the_client(value: str) -> None:
+    assert Settings.from_env({"IOG_OUTPUT": value}).output is None
 
 
 def test_a_tilde_in_the_weights_folder_means_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""Which answer a client can read, told by the headers of its request: ``IOG_OUTPUT=auto``.
+
+CVAT names itself in ``User-Agent: CVAT/2.73.0 python-requests/2.33.1``, when it calls the function
+as well as when it asks Nuclio's dashboard to, which hands the request's headers on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+__all__ = ["outputs_for"]
+
+_SHAPES_SINCE = (2, 60, 0, True)
+"""CVAT's first release that reads ``shapes``; the last entry says that it is a release."""
+# Six digits are more than any version has, and few enough to convert.
+_CVAT = re.compile(r"CVAT/(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?!\d)(\S*)", re.ASCII)
+
+
+def outputs_for(headers: object) -> tuple[str, ...]:
+    """The outputs of a request that names none.
+
+    ``shapes`` for CVAT 2.60 and later: a few kilobytes, where the mask of a large picture takes
+    seconds. ``mask`` for older CVAT, which reads nothing else, and for everybody else.
+
+    Args:
+        headers: as Nuclio's wrapper hands them over: a dict or pairs; names in any case; text or,
+            where it was told not to decode, bytes. Anything else counts as no headers.
+    """
+    version = _cvat_version(_header(headers, "user-agent"))
+    return ("mask",) if version is None or version < _SHAPES_SINCE else ("shapes",)
+
+
+def _cvat_version(user_agent: str) -> tuple[int, int, int, bool] | None:
+    """Major, minor, patch, and whether it is a release and not what leads to one."""
+    found = _CVAT.match(user_agent)
+    if found is None:
+        return None
+    major, minor, patch, suffix = found.groups()
+    return int(major), int(minor), int(patch or 0), not suffix
+
+
+def _header(headers: object, wanted: str) -> str:
+    """The value of a header, empty where there is none."""
+    pairs: Iterable[object] = headers.items() if isinstance(headers, Mapping) else ()
+    if isinstance(headers, list | tuple):
+        pairs = headers
+    for pair in pairs:
+        if isinstance(pair, list | tuple) and len(pair) == 2:
+            name, value = map(_text, pair)
+            if name.lower() == wanted:
+                return value.strip()
+    return ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("latin-1")  # the encoding of headers: no byte is refused
+    return value if isinstance(value, str) else ""
