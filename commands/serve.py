@@ -62,5 +62,9 @@ def serve(
 def _needed_by_all() -> list[str]:
     """Modules that each worker imports; a wrong guess of the engine costs memory and no more."""
     openvino = find_spec("openvino") is not None and os.environ.get("IOG_ENGINE") != "torch"
-    engine = ["openvino", "networks.openvinoengine"] if openvino else ["networks.torchengine"]
+    engine = (
+        ["networks.openvinolibrary", "networks.openvinoengine"]
+        if openvino
+        else ["networks.torchengine"]
+    )
     return ["main", "model_handler", "networks.choosing", *engine]

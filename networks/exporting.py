@@ -168,7 +168,7 @@ def _logit(p: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
-    import openvino
+    from networks.openvinolibrary import openvino
 
     x, clicks = torch.zeros(1, 5, side, side), torch.zeros(1, 2, side, side)
     with torch.inference_mode(), warnings.catch_warnings():

@@ -12,7 +12,7 @@ from errors import SettingsError
 from networks.exports import DECODER, ENCODER, Export
 
 if TYPE_CHECKING:
-    from openvino import InferRequest, Model, Tensor
+    from networks.openvinolibrary import openvino
 
 __all__ = ["HINTS", "OpenVINOEngine", "is_installed"]
 
@@ -20,7 +20,7 @@ HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
 """Our precisions and OpenVINO's names for them. It is always told one: left to itself it takes
 bf16 wherever the CPU has it, and the same file answers differently on different machines."""
 
-OpenVINOCrop = tuple["Tensor", ...]
+OpenVINOCrop = tuple["openvino.Tensor", ...]
 """What the encoder put out: the decoder's inputs, or the probability [1, 1, S, S]."""
 
 
@@ -48,9 +48,9 @@ class OpenVINOEngine:
     def __init__(
         self, export: Export, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        from openvino import Core
+        from networks.openvinolibrary import openvino
 
-        core = Core()
+        core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
@@ -66,7 +66,7 @@ class OpenVINOEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
 
-        def request(name: str) -> InferRequest:
+        def request(name: str) -> openvino.InferRequest:
             # Reading by path maps the weights.
             model = core.read_model(export.model(name, precision))
             if export.refines:
@@ -83,11 +83,12 @@ class OpenVINOEngine:
 
     def encode(self, x: NDArray[np.float32]) -> OpenVINOCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
-        from openvino import Tensor
+        from networks.openvinolibrary import openvino
 
         # Tensors of its own for the outputs: the request's are overwritten by the next inference.
         outputs = tuple(
-            Tensor(output.element_type, output.shape) for output in self._encoder.model_outputs
+            openvino.Tensor(output.element_type, output.shape)
+            for output in self._encoder.model_outputs
         )
         for number, tensor in enumerate(outputs):
             self._encoder.set_output_tensor(number, tensor)
@@ -108,17 +109,19 @@ class OpenVINOEngine:
         return sum(tensor.byte_size for tensor in encoded)
 
 
-def _infer(request: InferRequest, maps: NDArray[np.float32], encoded: OpenVINOCrop) -> None:
-    from openvino import Tensor
+def _infer(
+    request: openvino.InferRequest, maps: NDArray[np.float32], encoded: OpenVINOCrop
+) -> None:
+    from networks.openvinolibrary import openvino
 
     array = np.ascontiguousarray(maps[None])
-    request.set_input_tensor(0, Tensor(array, shared_memory=True))
+    request.set_input_tensor(0, openvino.Tensor(array, shared_memory=True))
     for number, tensor in enumerate(encoded, start=1):
         request.set_input_tensor(number, tensor)
     request.infer()
 
 
-def _plain_features(model: Model, kind: str) -> Model:
+def _plain_features(model: openvino.Model, kind: str) -> openvino.Model:
     """Hand features from encoder to decoder as both calculate them: channels last, not converted.
 
     Args:
@@ -126,14 +129,15 @@ def _plain_features(model: Model, kind: str) -> Model:
             only output of a decoder.
         kind: element type of the features.
     """
-    from openvino import Layout, Type
-    from openvino.preprocess import PrePostProcessor
+    from networks.openvinolibrary import openvino
 
-    steps = PrePostProcessor(model)
+    steps = openvino.preprocess.PrePostProcessor(model)
     features = [steps.input(number) for number in range(1, len(model.inputs))]
     if len(model.outputs) > 1:
         features = [steps.output(number) for number in range(len(model.outputs))]
     for each in features:
-        each.model().set_layout(Layout("NCHW"))
-        each.tensor().set_layout(Layout("NHWC")).set_element_type(getattr(Type, kind))
+        each.model().set_layout(openvino.Layout("NCHW"))
+        each.tensor().set_layout(openvino.Layout("NHWC")).set_element_type(
+            getattr(openvino.Type, kind)
+        )
     return steps.build()

@@ -118,6 +118,13 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
     assert not strays, f"{named(path)} must not import {sorted(strays)}"
 
 
+@pytest.mark.parametrize("path", [*MODULES, *(ROOT / "tests").rglob("*.py")], ids=named)
+def test_openvino_is_imported_where_its_telemetry_is_stopped(path: Path) -> None:
+    used = {name.split(".")[0] for name in imported(path)}
+
+    assert "openvino" not in used or path == ROOT / "networks" / "openvinolibrary.py"
+
+
 @pytest.mark.parametrize("path", [ROOT / "errors.py", ROOT / "settings.py"], ids=named)
 def test_errors_and_settings_need_the_standard_library_only(path: Path) -> None:
     tops = {name.split(".")[0] for name in imported(path)}

@@ -23,7 +23,7 @@ from settings import Settings
 from tests.random_weights import write_random_lite
 
 ROOT = Path(__file__).parent.parent.parent
-pytest.importorskip("openvino")
+pytest.importorskip("networks.openvinolibrary")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_answers_are_those_of_torch(exported: Export) -> None:
 
 
 def test_first_layers_stay_in_fp32(exported: Export) -> None:
-    import openvino
+    from networks.openvinolibrary import openvino
 
     core = openvino.Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -191,6 +191,6 @@ def test_without_torch_a_model_that_was_not_exported_is_refused(
 
 
 def test_a_cpu_without_bf16_says_so(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32"])
+    monkeypatch.setattr("networks.openvinolibrary.openvino.Core.get_property", lambda *_: ["FP32"])
     with pytest.raises(SettingsError, match="bf16"):
         OpenVINOEngine(exported, precision="bf16", threads=1)
