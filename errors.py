@@ -17,7 +17,8 @@ happened. Codes are part of the interface: clients compare them, so they are nev
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 __all__ = [
     "Code",
@@ -84,6 +85,14 @@ class RequestError(Exception):
         self.message = message
         self.field = field
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How to pickle it: CVAT's agent hands errors from one process to another.
+
+        An exception's own way passes ``args`` alone to the class, here the message.
+        """
+        build = partial(type(self), field=self.field, hint=self.hint)
+        return build, (self.code, self.message), vars(self)
 
     def as_dict(self) -> dict[str, dict[str, str | None]]:
         """The JSON body of the answer. It never holds a traceback or a path of this machine."""

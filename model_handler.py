@@ -136,6 +136,22 @@ class ModelHandler:
         network -= photo.decode_ms - opened
         return canvas.finish({"decode": photo.decode_ms, "network": network, "paste": paste})
 
+    def predict_each(
+        self,
+        photo: Photo | Pixels,
+        *,
+        boxes: Sequence[BoxXYXY],
+        pos_points: Sequence[PointXY],
+        neg_points: Sequence[PointXY],
+    ) -> list[Prediction]:
+        """Like `predict`, but a prediction of its own for the object in each box."""
+        predictions = []
+        for prompt in _prompts(boxes, pos_points, neg_points, photo.size):
+            canvas = Canvas(photo.size, self._threshold)
+            canvas.add(self.predictor.predict(photo.window, prompt, image_key=photo.key))
+            predictions.append(canvas.finish({}))
+        return predictions
+
 
 def _prompts(
     boxes: Sequence[BoxXYXY],

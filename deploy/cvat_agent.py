@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cvat_sdk.auto_annotation as cvataa
 from cvat_sdk import models
 
+from dataloaders.geometry import BoxXYXY, PointXY
 from dataloaders.images import pillow_pixels
 from dataloaders.masks import cvat_rle
+from errors import MalformedRequest, UnusableRequest
 from photos import Pixels
 from settings import Settings
 
@@ -27,18 +30,19 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from model_handler import ModelHandler
+    from prediction import Prediction
 
 __all__ = ["InteractiveSegmentation", "create"]
 
 
 class InteractiveSegmentation:
-    """Segments the object in a box, from clicks on it and beside it.
+    """Segments the object in each box, from clicks on it and beside it, or from the box alone.
 
     Args:
         settings: what would be the environment's.
     """
 
-    spec = cvataa.InteractionFunctionSpec(min_pos_points=1, min_neg_points=0, min_bounding_boxes=1)
+    spec = cvataa.InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=1)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -64,31 +68,45 @@ class InteractiveSegmentation:
         pp_image: Pixels,
         prompts: cvataa.InteractionPrompts,
     ) -> list[cvataa.InteractionResultShape]:
-        """The object's mask as a shape, or nothing where no pixel is above the threshold.
+        """The mask of each box's object as a shape, none where no pixel is above the threshold.
 
         A further click on the same box costs the network's last part only.
 
         Raises:
-            UnusableRequest: the box lies outside the image.
-            ValueError: there is no box, which the agent does not let happen.
+            MalformedRequest: a box has one corner only.
+            UnusableRequest: there is no box, or one lies outside the image.
         """
-        if prompts.bounding_box is None:
-            raise ValueError("IOG needs a box around the object.")
-        (x1, y1), (x2, y2) = prompts.bounding_box
-        prediction = self._model.predict(
+        predictions = self._model.predict_each(
             pp_image,
-            boxes=[(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))],
+            boxes=_boxes(prompts.bounding_box or ()),
             pos_points=prompts.pos_points,
             neg_points=prompts.neg_points,
         )
-        runs = cvat_rle(prediction.mask, bounds=prediction.bounds)
-        if not runs:
-            return []
-        confidence = models.AttributeValRequest(
-            spec_id=cvataa.InteractionResultAttributes.CONFIDENCE,
-            value=f"{prediction.confidence:.4f}",
+        return [_shape(found) for found in predictions if found.area]
+
+
+def _boxes(corners: Sequence[PointXY]) -> list[BoxXYXY]:
+    """Ordered boxes. The protocol promises one pair of corners, CVAT sends one for each box."""
+    if not corners:
+        raise UnusableRequest(
+            "missing_box", "There is no box around the object.", hint="Draw a box first."
         )
-        return [cvataa.InteractionResultShape(type="mask", points=runs, attributes=[confidence])]
+    if len(corners) % 2:
+        raise MalformedRequest(
+            "invalid_box",
+            f"Corners of boxes come in pairs; there are {len(corners)}.",
+            hint="Draw the boxes again.",
+        )
+    pairs = zip(corners[::2], corners[1::2], strict=True)
+    return [(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)) for (x1, y1), (x2, y2) in pairs]
+
+
+def _shape(found: Prediction) -> cvataa.InteractionResultShape:
+    confidence = models.AttributeValRequest(
+        spec_id=cvataa.InteractionResultAttributes.CONFIDENCE, value=f"{found.confidence:.4f}"
+    )
+    runs = cvat_rle(found.mask, bounds=found.bounds)
+    return cvataa.InteractionResultShape(type="mask", points=runs, attributes=[confidence])
 
 
 def create(model: str | None = None) -> InteractiveSegmentation:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 import pytest
-from cvat_cli._internal.agent_driver_interaction import AgentInteractionFunctionDriver
+from cvat_cli._internal.agent import RecoverableExecutor, _worker_init
+from cvat_cli._internal.agent_driver_interaction import (
+    AgentInteractionFunctionDriver,
+    _InteractionPromptsImpl,
+)
 from cvat_cli._internal.common import FunctionLoader
 from cvat_sdk.masks import decode_mask, encode_mask
 from PIL import Image
@@ -48,7 +53,8 @@ def function() -> Any:  # noqa: ANN401 - CVAT's protocol
 def test_cvat_registers_an_interactor_that_starts_with_a_box(function: Any) -> None:  # noqa: ANN401
     fields = AgentInteractionFunctionDriver.get_remote_function_fields(function.spec)
 
-    assert fields == {"min_pos_points": 1, "min_neg_points": 0, "startswith_box": True}
+    # 0: the box alone is enough.
+    assert fields == {"min_pos_points": 0, "min_neg_points": 0, "startswith_box": True}
 
 
 def test_the_shape_is_the_mask_that_the_nuclio_function_answers(
@@ -130,11 +136,112 @@ def test_a_picture_without_the_object_gives_no_shape(
     empty = function._model.predict(
         np.zeros((8, 8, 3), np.uint8), boxes=[(0, 0, 8, 8)], pos_points=[], neg_points=[]
     )
-    monkeypatch.setattr(
-        function._model,
-        "predict",
-        lambda *_, **__: type(empty)(np.zeros((8, 8), np.uint8), 0.0, None, 0),
-    )
+    nothing = type(empty)(np.zeros((8, 8), np.uint8), 0.0, None, 0)
+    monkeypatch.setattr(function._model, "predict_each", lambda *_, **__: [nothing])
     image = function.preprocess_image(Context(), Image.new("RGB", (8, 8)))
 
     assert function.detect(Context(), image, Prompts()) == []
+
+
+def prompts(*corners: tuple[float, float], pos_points: Any = (), neg_points: Any = ()) -> Any:  # noqa: ANN401
+    """What the agent makes of a request, of CVAT's own type."""
+    return _InteractionPromptsImpl(
+        pos_points=pos_points, neg_points=neg_points, bounding_box=corners or None
+    )
+
+
+def masks_of(shapes: list[Any]) -> list[Any]:
+    return [decode_mask(shape.points, image_width=512, image_height=512) for shape in shapes]
+
+
+def test_a_box_alone_is_enough(function: Any) -> None:  # noqa: ANN401
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+
+    (mask,) = masks_of(function.detect(Context(), image, prompts(*BOX)))
+
+    assert mask[320, 190]
+    assert not mask[60, 12]
+
+
+def test_each_box_gets_a_shape_of_its_own(function: Any) -> None:  # noqa: ANN401
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+    rocket = ((350.0, 0.0), (460.0, 290.0))
+    clicks = {"pos_points": ((190.0, 320.0), (405.0, 150.0)), "neg_points": ((20.0, 20.0),)}
+
+    both = function.detect(Context(), image, prompts(*BOX, *rocket, **clicks))
+    first = function.detect(
+        Context(), image, prompts(*BOX, pos_points=((190.0, 320.0),), neg_points=((20.0, 20.0),))
+    )
+    second = function.detect(Context(), image, prompts(*rocket, pos_points=((405.0, 150.0),)))
+
+    # Every click went to the box it lies in.
+    assert [shape.points for shape in both] == [shape.points for shape in first + second]
+    assert [shape.attributes for shape in both] == [shape.attributes for shape in first + second]
+    astronaut, shuttle = masks_of(both)
+    assert astronaut[320, 190]
+    assert not astronaut[150, 405]
+    assert shuttle[150, 405]
+    assert not shuttle[320, 190]
+
+
+def test_corners_may_come_in_any_order(function: Any) -> None:  # noqa: ANN401
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+    (x1, y1), (x2, y2) = BOX
+
+    (expected,) = function.detect(Context(), image, prompts(*BOX))
+    (reversed_,) = function.detect(Context(), image, prompts((x2, y1), (x1, y2)))
+
+    assert reversed_.points == expected.points
+
+
+@pytest.mark.parametrize(
+    ("corners", "sentence"),
+    [
+        ((), "There is no box around the object."),
+        ((BOX[0],), "Corners of boxes come in pairs; there are 1."),
+        ((*BOX, BOX[0]), "Corners of boxes come in pairs; there are 3."),
+    ],
+)
+def test_prompts_without_whole_boxes_are_explained(
+    function: Any,  # noqa: ANN401
+    corners: tuple[tuple[float, float], ...],
+    sentence: str,
+) -> None:
+    image = function.preprocess_image(Context(), Image.open(PHOTO))
+    with pytest.raises(RequestError, match=sentence):
+        function.detect(Context(), image, prompts(*corners))
+
+
+def test_a_refused_request_leaves_the_agents_worker_alive(
+    function: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The agent's own executor and driver: the worker is a process, errors come back pickled."""
+    monkeypatch.setenv("IOG_ENGINE", "torch")
+    monkeypatch.setenv("IOG_MODEL", str(write_random_lite(tmp_path / "random.pt", frame=64)))
+    monkeypatch.setattr(
+        AgentInteractionFunctionDriver, "_get_sample_from_ar_params", lambda *_: (None, None)
+    )
+    monkeypatch.setattr(
+        AgentInteractionFunctionDriver, "_load_image_for_ar", lambda *_: Image.open(PHOTO)
+    )
+    loader = FunctionLoader(None, ROOT / "deploy" / "cvat_agent.py", {})
+
+    def ask(box: list[list[float]]) -> list[Any]:
+        request = {"type": "interact", "task": 1, "frame": 0, "pos_points": [], "neg_points": []}
+        answer = driver.calculate_result_for_ar(request | {"obj_bbox": box}, None)
+        shapes: list[Any] = answer["shapes"]
+        return shapes
+
+    with RecoverableExecutor(_worker_init, (loader, None)) as executor:
+        driver = AgentInteractionFunctionDriver(None, executor, function.spec)
+        ask([[5, 4], [370, 512]])
+        worker = executor.submit(os.getpid).result()
+        with pytest.raises(RequestError, match="lies outside the image") as caught:
+            ask([[900, 900], [950, 950]])
+        ask([[5, 4], [370, 512], [350, 0], [460, 290]])
+
+        assert caught.value.field == "obj_bbox"
+        assert caught.value.hint == "Send corners between (0, 0) and (512, 512)."
+        assert executor.submit(os.getpid).result() == worker
