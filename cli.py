@@ -29,6 +29,7 @@ from commands.predict import predict
 from commands.serve import serve
 from commands.size import size
 from commands.train import train
+from commands.wording import in_words
 from errors import DatasetError, RequestError, SettingsError, WeightsError
 
 __all__ = ["app", "main"]
@@ -42,8 +43,10 @@ class _Sentences(TyperGroup):
             return super().invoke(ctx)
         except (TyperException, typer.Exit, typer.Abort):  # typer's own: usage, --help, Ctrl-C
             raise
-        except (SettingsError, WeightsError, DatasetError, RequestError) as error:
-            text = str(error)  # a request error's hint speaks to those who write JSON
+        except RequestError as error:
+            text = in_words(error)
+        except (SettingsError, WeightsError, DatasetError) as error:
+            text = str(error)
         except OSError as error:
             text = _os_sentence(error)
         except Exception as error:

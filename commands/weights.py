@@ -109,20 +109,29 @@ def fetch(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from networks.fetching import fetch as fetch_weights
+    from networks.fetching import row_of
 
     settings = Settings.from_env()
+    typer.echo(f"Fetching {row_of(name).filename} ...", err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+    task = bar.add_task(name, total=None)
+
+    def progress(done: int, total: int | None) -> None:
+        bar.start()  # not sooner: what is refused at once, or lies here, draws no bar
+        bar.update(task, completed=done, total=total)
+
+    try:
         path = fetch_weights(
             name,
             weights_dir=settings.weights_dir,
             source=source,
             sha256=settings.sha256_of(name),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
-        size = path.stat().st_size
-        bar.update(task, completed=size, total=size)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     typer.echo(path)
 
 

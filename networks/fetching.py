@@ -25,7 +25,7 @@ from networks.checkpoints import inspect
 from networks.weightfiles import publish
 from networks.weights import TABLE, WeightsRow, locate, resolve
 
-__all__ = ["Progress", "fetch"]
+__all__ = ["Progress", "fetch", "row_of"]
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and the bytes in all, if the server says how many."""
@@ -59,9 +59,7 @@ def fetch(
         WeightsError: the name is unknown, the file cannot be had, or it is not what it has to be:
             complete, of the row's network, and of the hash that is binding.
     """
-    row = TABLE.get(name)
-    if row is None:
-        raise WeightsError(f"There are no weights {name!r} to fetch; known are {', '.join(TABLE)}.")
+    row = row_of(name)
     if source is None and not row.published:
         return resolve(name, weights_dir=weights_dir)[1]
     target = weights_dir / row.filename
@@ -74,6 +72,17 @@ def fetch(
     except OSError as error:
         raise WeightsError(f"{row.filename} cannot be stored in {weights_dir}: {error}.") from error
     return target
+
+
+def row_of(name: str) -> WeightsRow:
+    """The row to fetch.
+
+    Raises:
+        WeightsError: the table has no such name.
+    """
+    if name not in TABLE:
+        raise WeightsError(f"There are no weights {name!r} to fetch; known are {', '.join(TABLE)}.")
+    return TABLE[name]
 
 
 def _keep(present: Path, row: WeightsRow, *, replaceable: Path, sha256: str | None) -> bool:

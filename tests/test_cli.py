@@ -27,6 +27,7 @@ ROOT = Path(cli.__file__).parent
 BUNDLED = BUNDLED_DIR / TABLE["iog-lite"].filename
 HEIGHT, WIDTH = 40, 56
 BOX_ARGUMENTS = ("--box", "10,8,40,31")
+_GIVEN = (".png", ".txt", "null")
 
 Iog = Callable[..., Result]
 
@@ -66,6 +67,8 @@ def refused(result: Result, *words: str) -> None:
     assert "Traceback" not in result.output
     for word in words:
         assert word in " ".join(result.stderr.split())
+    for field in ("obj_bbox", "pos_points", "neg_points", "`threshold`", "base64", "JSON"):
+        assert field not in result.stderr
 
 
 def files(folder: Path) -> list[str]:
@@ -177,20 +180,38 @@ def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
         (("photo.png", "--box", "a,b,c,d"), ("--box", "4 numbers")),
         (("photo.png", *BOX_ARGUMENTS, "--point", "3"), ("--point", "2 numbers")),
         (("photo.png", *BOX_ARGUMENTS, "--negative", "3,4,5"), ("--negative", "2 numbers")),
-        (("photo.png", "--box", "5,5,5,5"), ("no area",)),
-        (("photo.png", "--box", "nan,1,5,5"), ("obj_bbox",)),
-        (("photo.png", "--box", "500,500,600,600"), ("outside the image",)),
-        (("photo.png", *BOX_ARGUMENTS, "--threshold", "1.5"), ("threshold",)),
+        (("photo.png", "--box", "5,5,5,5"), ("no area. Draw the box around the object",)),
+        (
+            ("photo.png", "--box", "nan,1,5,5"),
+            ("--box is nan, which is no place in an image. Give two corners", "--box 120,80,430"),
+        ),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--point", "3,1e99"),
+            ("--point is 1e+99, which", "Give a place in image pixels"),
+        ),
+        (
+            ("photo.png", "--box", "500,500,600,600"),
+            ("outside the image of 56 x 40 pixels. Give corners between (0, 0) and (56, 40).",),
+        ),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--threshold", "1.5"),
+            ("--threshold is 1.5, which is not between 0 and 1. Give a probability",),
+        ),
+        (("photo.png", *["--box=1,1,9,9"] * 17), ("--box holds more boxes than", "at most 16")),
         (("photo.png", *BOX_ARGUMENTS, "--output", "m.jpg"), ("--output", ".png")),
         (("photo.png", *BOX_ARGUMENTS, "--overlay", "o.txt"), ("--overlay", ".png or .jpg")),
         (("photo.png", *BOX_ARGUMENTS, "--output", "photo.png"), ("the image itself",)),
         (("photo.png", *BOX_ARGUMENTS, "--output", "no/m.png"), ("no/m.png: No such file",)),
         (("missing.png", *BOX_ARGUMENTS), ("missing.png", "does not exist")),
-        (("notes.txt", *BOX_ARGUMENTS), ("no known format",)),
+        (
+            ("notes.txt", *BOX_ARGUMENTS),
+            ("no known format. Give the whole file of a JPEG, PNG, ", " or AVIF image."),
+        ),
+        (("/dev/null", *BOX_ARGUMENTS), ("The image is empty. Give an image file.",)),
         (("photo.png", *BOX_ARGUMENTS, "--model", "nothing"), ("'nothing'", "iog-lite")),
         (("photo.png", *BOX_ARGUMENTS, "--model", "notes.txt"), ("notes.txt",)),
     ],
-    ids=lambda value: " ".join(value[1:]) if value and value[0].endswith((".png", ".txt")) else "",
+    ids=lambda value: " ".join(value[1:]) if value and value[0][-4:] in _GIVEN else "",
 )
 def test_predict_refuses_with_a_sentence(
     iog: Iog, here: Path, arguments: tuple[str, ...], words: tuple[str, ...]
@@ -314,11 +335,17 @@ def test_weights_path_prints_the_file(iog: Iog, random_lite: Path) -> None:
 
 @pytest.mark.parametrize("source", ["missing.pth", "ftp://example.org/x.pth"])
 def test_weights_fetch_refuses_a_source_it_cannot_use(iog: Iog, source: str) -> None:
-    refused(iog("weights", "fetch", "iog-pascal", "--from", source), source)
+    result = iog("weights", "fetch", "iog-pascal", "--from", source)
+    refused(result, source)
+    head, error = result.stderr.splitlines()
+    assert head == "Fetching IOG_PASCAL.pth ..."
+    assert error.startswith("Error: ")
 
 
-def test_weights_fetch_knows_its_names(iog: Iog) -> None:
-    refused(iog("weights", "fetch", "iog-pascalle"), "iog-pascal-sbd")
+def test_weights_fetch_knows_its_names_before_it_draws_a_bar(iog: Iog) -> None:
+    result = iog("weights", "fetch", "iog-pascalle")
+    refused(result, "no weights 'iog-pascalle'", ", ".join(TABLE))
+    assert len(result.stderr.splitlines()) == 1
 
 
 # --- serve, in a process of its own ----------------------------------------------------------
