@@ -18,6 +18,7 @@ import clients
 import contract
 from errors import InternalError, RequestError, SettingsError, WeightsError
 from settings import Settings
+from version import VERSION
 
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response
@@ -83,7 +84,9 @@ def init_context(context: Context) -> None:
         context.logger.error(f"Cannot start: {type(error).__name__}: {error}")
         raise
     context.user_data.function = Function(settings, model)
-    context.logger.info_with("Started", **model.describe(), start_ms=_milliseconds_since(start))
+    about = {**model.describe(), "version": VERSION}
+    context.user_data.about = about
+    context.logger.info_with("Started", **about, start_ms=_milliseconds_since(start))
 
 
 def handler(context: Context, event: Event) -> Response:

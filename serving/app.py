@@ -62,7 +62,7 @@ class _Endpoints:
     def __init__(self, pool: Pool, bodies: Bodies) -> None:
         self._pool = pool
         self._bodies = bodies
-        self._metrics = Metrics()
+        self._metrics = Metrics(pool.about, lambda: pool.pids)
 
     async def call(self, request: Request) -> Response:
         start = time.perf_counter()
@@ -95,11 +95,15 @@ class _Endpoints:
             return await self._pool.answer(call)
 
     async def help(self, request: Request) -> Response:
-        return _json(200, _HELP)
+        return _json(200, {**_HELP, **self._about()})
 
     async def health(self, request: Request) -> Response:
         alive = self._pool.alive
-        return _json(200 if alive else 503, {"status": "ok" if alive else "no worker"})
+        status = {"status": "ok" if alive else "no worker"}
+        return _json(200 if alive else 503, status | self._about())
+
+    def _about(self) -> dict[str, object]:
+        return {key: self._pool.about.get(key) for key in ("model", "engine", "version")}
 
     async def metrics(self, request: Request) -> Response:
         self._metrics.workers.set(self._pool.alive)

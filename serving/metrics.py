@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Info,
+    Metric,
     ProcessCollector,
     Summary,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_INFO = ("model", "engine", "precision", "device", "version")
 
 
 class Metrics:
-    """The figures of one host, in a registry of their own."""
+    """The figures of one host, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        about: what the function says of itself; its model, engine, precision, device and version
+            become the labels of ``iog_info``.
+        pids: the numbers of the workers' processes as of now.
+    """
+
+    def __init__(
+        self,
+        about: Mapping[str, object],
+        pids: Callable[[], Sequence[int | None]] = tuple,
+    ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._registry.register(_WorkerProcesses(pids))
+        info = Info("iog", "What answers the requests.", registry=self._registry)
+        info.info({name: str(about.get(name, "")) for name in _INFO})
         self.in_flight = Gauge(
             "iog_requests_in_flight",
             "Requests being received or answered.",
@@ -80,3 +98,28 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _WorkerProcesses(Collector):
+    """Memory, processor time and open files of each worker, where the system has ``/proc``."""
+
+    def __init__(self, pids: Callable[[], Sequence[int | None]]) -> None:
+        self._pids = pids
+
+    def collect(self) -> Iterable[Metric]:
+        """The host's own process metrics as ``iog_worker_...``, labelled with the worker."""
+        families: dict[str, Metric] = {}
+        for number, pid in enumerate(self._pids()):
+            if pid is None:
+                continue
+            for found in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+                name = _of_worker(found.name)
+                family = families.setdefault(name, Metric(name, found.documentation, found.type))
+                for sample in found.samples:
+                    labels = {"worker": str(number)}
+                    family.add_sample(_of_worker(sample.name), labels, sample.value)
+        return families.values()
+
+
+def _of_worker(name: str) -> str:
+    return name.replace("process_", "iog_worker_", 1)

@@ -8,8 +8,8 @@ workers. Nobody waits for a certain worker while another is free.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from serving.affinity import Known, image_mark
 from serving.runtime import Call, Reply, refusal
@@ -55,6 +55,16 @@ class Pool:
     def alive(self) -> int:
         """Workers that can take calls."""
         return sum(worker.alive for worker in self._workers)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the function said of itself; all workers run the same."""
+        return self._workers[0].about
+
+    @property
+    def pids(self) -> list[int | None]:
+        """The number of each worker's process, in the workers' order."""
+        return [worker.pid for worker in self._workers]
 
     async def answer(self, call: Call) -> Reply:
         """The reply of the next free worker, or a refusal."""

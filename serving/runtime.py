@@ -116,9 +116,14 @@ class Runtime:
             trigger=nuclio_sdk.TriggerInfo("http", "local"),
         )
 
-    def start(self) -> None:
-        """Run ``init_context``; whatever it raises is raised here."""
+    def start(self) -> dict[str, Any]:
+        """Run ``init_context``; whatever it raises is raised here.
+
+        Returns:
+            What the function left at ``context.user_data.about``: model, engine, version.
+        """
         self._init_context(self._context)
+        return dict(getattr(self._context.user_data, "about", {}))
 
     def answer(self, call: Call) -> Reply:
         """Answer a call; whatever the handler raises becomes a reply too."""

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -81,6 +81,14 @@ class Worker(Protocol):
     def alive(self) -> bool:
         """Whether it can take a call."""
 
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What its function said of itself when it was ready."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process's number, if there is one."""
+
     def submit(self, call: Call) -> Future[Reply]:
         """Answer a call; the result is always a reply."""
 
@@ -113,6 +121,7 @@ class WorkerProcess:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"worker-{number}")
         self._closing = threading.Event()
         self._ready = False
+        self._about: dict[str, Any] = {}
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -122,9 +131,17 @@ class WorkerProcess:
         return self._ready
 
     @property
+    def about(self) -> Mapping[str, Any]:
+        """What its function said of itself when it was ready."""
+        return self._about
+
+    @property
     def pid(self) -> int | None:
-        """The process's number, if there is one."""
-        return None if self._process is None else self._process.pid
+        """Its process's number, if there is one."""
+        try:
+            return None if self._process is None else self._process.pid
+        except ValueError:  # the worker's thread has just closed it
+            return None
 
     def start(self) -> Future[bool]:
         """Start the process; the result is whether it can take calls, the log says why not."""
@@ -161,7 +178,8 @@ class WorkerProcess:
         self._process.start()
         theirs.close()  # so that the pipe breaks when the process ends
         try:
-            self._ready = self._pipe.recv_bytes() == b"ready"
+            self._about = json.loads(self._pipe.recv_bytes())["ready"]
+            self._ready = True
         except (EOFError, OSError):
             self._ready = False
         return self._ready
@@ -230,11 +248,11 @@ def _work(pipe: Connection, module: str, number: int, environment: dict[str, str
     function = importlib.import_module(module)
     runtime = Runtime(function.init_context, function.handler, log=sys.stderr, number=number)
     try:
-        runtime.start()
+        about = runtime.start()
     except Exception:
         sys.exit(1)  # init_context has logged why
     try:
-        pipe.send_bytes(b"ready")
+        pipe.send_bytes(json.dumps({"ready": about}, default=str).encode())
         while True:
             header, body = _receive(pipe)
             reply = runtime.answer(Call.of(header, body))

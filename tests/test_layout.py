@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from version import VERSION
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
     "benchmarks",
@@ -34,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
     "clients": set(),
+    "version": set(),
     "caching": set(),
     "cores": set(),
     "payload": set(),
@@ -53,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
         "predictor",
         "settings",
     },
-    "main": {"clients", "contract", "model_handler", "settings"},
+    "main": {"clients", "contract", "model_handler", "settings", "version"},
     "serving": {"main"},
 }
 # Libraries that belong to few rooms.
@@ -180,3 +183,8 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
     heavy = {"torch", "numpy", "cv2", "scipy", "pydantic", "starlette", "uvicorn", "gdown"}
 
     assert not loaded_by("import cli") & heavy
+
+
+def test_the_version_is_that_of_the_images_and_the_changelog() -> None:
+    assert f"ARG VERSION={VERSION}\n" in (ROOT / "Dockerfile").read_text()
+    assert f"## [{VERSION}]" in (ROOT / "CHANGELOG.md").read_text()

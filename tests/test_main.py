@@ -28,6 +28,7 @@ from errors import SettingsError, UnusableRequest, WeightsError
 from photos import Photo, Photos
 from prediction import Prediction
 from settings import Settings
+from version import VERSION
 
 HEIGHT, WIDTH = 40, 60
 
@@ -133,6 +134,8 @@ def test_the_start_is_one_line_that_says_what_runs(worker: Worker) -> None:
     assert line["with"]["model"] == "iog-lite"
     assert line["with"]["engine"] == "fake"
     assert line["with"]["start_ms"] >= 0
+    assert line["with"]["version"] == VERSION
+    assert worker.context.user_data.about == {**worker.model.describe(), "version": VERSION}
 
 
 @pytest.mark.parametrize("kind", ["dict", "bytes", "str"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,7 +37,8 @@ class ThreadWorker:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._thread = ThreadPoolExecutor(1)
-        self._thread.submit(runtime.start).result()
+        self.pid = os.getpid()
+        self.about = self._thread.submit(runtime.start).result()
 
     def submit(self, call: Call) -> Future[Reply]:
         return self._thread.submit(self._runtime.answer, call)

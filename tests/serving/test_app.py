@@ -57,7 +57,7 @@ def test_health_and_help_answer_without_the_worker(serve: Serve) -> None:
             release.set()
         assert pending.result(30).text == "done"
 
-    assert health.json() == {"status": "ok"}
+    assert health.json()["status"] == "ok"
     assert "POST /" in help_page.json()["request"]
     assert "iog_requests_in_flight 1.0" in metrics
     assert "iog_requests_in_flight 0.0" in client.get("/metrics").text
@@ -240,3 +240,19 @@ def test_a_body_of_very_many_values_is_refused_undecoded(serve: Serve) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "too_many_values"
+
+
+def test_health_help_and_metrics_name_what_runs(serve: Serve) -> None:
+    about = {"model": "iog-lite", "engine": "torch", "version": "1.2", "device": "cpu"}
+
+    def init_context(context: nuclio_sdk.Context) -> None:
+        context.user_data.about = about
+
+    client = serve(echo, init_context=init_context).client
+    named = {"model": "iog-lite", "engine": "torch", "version": "1.2"}
+
+    assert client.get("/health").json() == {"status": "ok", **named}
+    assert client.get("/").json().items() >= named.items()
+    metrics = client.get("/metrics").text
+    assert 'engine="torch",model="iog-lite",precision="",version="1.2"} 1.0' in metrics
+    assert 'iog_worker_resident_memory_bytes{worker="0"}' in metrics

@@ -60,6 +60,7 @@ def test_a_call_is_answered_in_another_process(start: Start) -> None:
     assert reply.body.decode() == str(worker.pid) != str(os.getpid())
     assert reply.headers == {"X-Worker": "3", "X-Sent": "é"}
     assert reply.report == {"calls": 1}
+    assert worker.about == {"model": "toy", "pid": worker.pid}
     assert worker.alive
 
 
@@ -215,6 +216,6 @@ def test_a_server_replaces_its_worker_by_itself(start: Start) -> None:
     assert lost.status_code == 503
     assert lost.headers["retry-after"] == "1"
     assert after.status_code == 201
-    assert health.json() == {"status": "ok"}
+    assert health.json()["status"] == "ok"
     assert "iog_worker_restarts 1.0" in metrics
     assert "iog_workers 1.0" in metrics

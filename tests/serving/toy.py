@@ -15,6 +15,7 @@ def init_context(context: nuclio_sdk.Context) -> None:
     if wanted and not Path(wanted).exists():
         raise RuntimeError("not yet")
     context.user_data.calls = 0
+    context.user_data.about = {"model": "toy", "pid": os.getpid()}
 
 
 def handler(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
