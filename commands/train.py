@@ -44,7 +44,10 @@ _Out = Annotated[
     Path,
     typer.Option(help="The run's folder; a run that lies there goes on.", file_okay=False),
 ]
-_Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run.")]
+_Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the whole run; more of them make a finished run longer."),
+]
 _Epochs = Annotated[float | None, typer.Option(min=0.0, help="Passes over the data, instead.")]
 _Batch = Annotated[int | None, typer.Option(min=1, help="Examples at once.")]
 _Rate = Annotated[
@@ -119,6 +122,8 @@ def train(
             report=report,
         )
     if leads:
+        if not report.told:
+            typer.echo(f"{out} was finished already; a larger --steps makes it longer.", err=True)
         final = export(last, out / f"{config.architecture}.pt")
         best = out / BEST
         typer.echo(f"Wrote {final}" + (f"; best by validation: {best}" if best.exists() else ""))
@@ -215,19 +220,25 @@ def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context ma
         disable=not shown,
     )
 
+    class Report:
+        told = False
+
+        def __call__(self, done: int, row: dict[str, float] | None) -> None:
+            if not self.told and done > 1:  # the run went on from here
+                bar.reset(task, completed=done)
+            self.told = True
+            bar.update(task, completed=done)
+            if row is not None:
+                bar.update(task, rate=f"{row['samples_per_s']:.1f}/s")
+                bar.console.print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+
     @contextmanager
     def running() -> Any:  # noqa: ANN401
         with bar:
-            task = bar.add_task("training", total=steps, rate="")
-
-            def report(done: int, row: dict[str, float] | None) -> None:
-                if not bar.tasks[0].completed and done > 1:  # the run went on from here
-                    bar.reset(task, completed=done)
-                bar.update(task, completed=done)
-                if row is not None:
-                    bar.update(task, rate=f"{row['samples_per_s']:.1f}/s")
-                    bar.console.print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
-
+            report = Report()
             yield report
+            if not report.told:
+                bar.update(task, completed=steps)
 
+    task = bar.add_task("training", total=steps, rate="")
     return running()

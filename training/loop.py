@@ -1,7 +1,8 @@
 """The training loop, to be read from top to bottom.
 
 Every step's examples, clicks and learning rate follow from the settings and the step's number, so
-a run that was killed goes on from its last checkpoint as if nothing had happened.
+a run that was killed goes on from its last checkpoint as if nothing had happened. With more steps
+it goes on too, and the schedule is from there on that of the new length.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from training.validation import validate
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
 MAY_CHANGE = {"workers", "threads", "checkpoint_every", "validate_every", "validate_objects"}
-"""Settings that a resumed run may change: the weights do not depend on them."""
+"""Settings that a resumed run may change, beside ``steps``: the weights do not depend on them."""
 Report = Callable[[int, Row | None], None]
 """Told of every finished step, and of its row in the log where there is one."""
 
@@ -263,18 +264,25 @@ def _resume(
         return 0
     checkpoint = read_checkpoint(path)
     before, now = checkpoint.metadata["config"], json.loads(json.dumps(config.as_dict()))
-    changed = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
+    may_change = {*MAY_CHANGE, "steps"}  # what comes follows the new length
+    changed = [key for key in now if key not in may_change and before.get(key) != now[key]]
     if changed:
         raise SettingsError(
             f"{path} was trained with {changed[0]} = {before.get(changed[0])!r}, not "
             f"{now[changed[0]]!r}: go on with the old settings, or start in another folder"
+        )
+    done = int(checkpoint.training["step"])
+    if config.steps < done:
+        raise SettingsError(
+            f"{path} has been trained for {done} steps, more than the {config.steps} asked for: "
+            f"give {done} or more, or start in another folder"
         )
     network.load_state_dict(checkpoint.training["network"])
     average.module.load_state_dict(checkpoint.state)
     average.n_averaged.fill_(checkpoint.training["averaged"])
     optimiser.load_state_dict(checkpoint.training["optimiser"])
     scaler.load_state_dict(checkpoint.training["scaler"])
-    return int(checkpoint.training["step"])
+    return done
 
 
 def _training_state(

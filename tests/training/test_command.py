@@ -50,6 +50,21 @@ def test_a_run_ends_in_weights_that_say_what_they_are(tmp_path: Path) -> None:
     assert 0 <= metadata["metrics"]["iou"] <= 1
 
 
+def test_a_finished_run_says_so_and_how_to_make_it_longer(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", photos=3)
+    arguments = f"iog-lite --data masks:data --out run {QUICK} --precision fp32"
+    sentence = "run was finished already; a larger --steps makes it longer."
+    assert sentence not in iog_train(arguments).output
+    again = iog_train(arguments)
+    assert again.exit_code == 0, again.output
+    assert sentence in again.output
+    longer = iog_train(arguments.replace("--steps 1 ", "--steps 2 "))
+    assert longer.exit_code == 0, longer.output
+    assert sentence not in longer.output
+    assert read_checkpoint(tmp_path / "run" / "iog-lite.pt").metadata["steps"] == 2
+    refused(iog_train(arguments), "trained for 2 steps, more than the 1 asked for")
+
+
 def test_fine_tuning_keeps_what_the_weights_are(tmp_path: Path) -> None:
     write_cvat_masks(tmp_path / "export", photos())
     initial = write_random_lite(tmp_path / "mine.pt")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -136,8 +137,29 @@ def test_a_run_leaves_a_log_for_tensorboard_and_a_plot(data: Path, tmp_path: Pat
 
 def test_a_run_does_not_go_on_with_other_settings(data: Path, tmp_path: Path) -> None:
     train(replace(CONFIG, steps=1), data, tmp_path)
-    with pytest.raises(SettingsError, match=r"trained with steps = 1, not 2"):
-        train(replace(CONFIG, steps=2), data, tmp_path)
+    with pytest.raises(SettingsError, match=r"trained with batch = 2, not 4"):
+        train(replace(CONFIG, steps=1, batch=4), data, tmp_path)
+
+
+def test_a_finished_run_can_be_made_longer_but_not_shorter(data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoint_every=10)
+    train(replace(config, steps=20), data, tmp_path)
+    before = read_log(tmp_path / "log.csv")
+    path = train(replace(config, steps=30), data, tmp_path)
+
+    rows = read_log(tmp_path / "log.csv")
+    assert rows[:2] == before
+    assert [row["step"] for row in rows] == [10, 20, 30]
+    # The schedule is that of 30 steps from there on.
+    shares = [row["lr"] / config.lr_decoder for row in rows]
+    assert shares == pytest.approx(
+        [0.5 + 0.5 * math.cos(math.pi * share) for share in (9 / 20, 19 / 20, 29 / 30)]
+    )
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.training["step"], checkpoint.training["averaged"]) == (30, 30)
+    assert checkpoint.metadata["config"]["steps"] == 30
+    with pytest.raises(SettingsError, match="trained for 30 steps, more than the 20 asked for"):
+        train(replace(config, steps=20), data, tmp_path)
 
 
 def test_a_checkpoint_is_served_as_it_is(data: Path, tmp_path: Path) -> None:
