@@ -239,7 +239,7 @@ class _Run:
             from evaluation.plots import write_plots
         except ImportError:
             plots: dict[str, str] = {}
-            typer.echo("No plots without matplotlib: see requirements-dev.txt", err=True)
+            typer.echo("No plots without matplotlib, which is in requirements-dev.txt.", err=True)
         else:
             column = best_column(self._results[0])
             plots = write_plots(self._out, self._results, column=column)

@@ -131,9 +131,11 @@ def checkout(tmp_path: Path, plain_environment: dict[str, str]) -> Checkout:
     )
     write_script(tmp_path / "bin" / "nuctl", NUCTL.format(python=sys.executable))
     write_export(folder / "export")
+    for absent in ("matplotlib", "tensorboard"):  # no command of the page installs them
+        write_script(tmp_path / "absent" / f"{absent}.py", "raise ImportError\n")
     environment = plain_environment | {
         "PATH": f"{tmp_path / 'bin'}:{plain_environment['PATH']}",
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": f"{tmp_path / 'absent'}:{folder}",
         "HOME": str(tmp_path / "home"),  # where weights are installed
         "OMP_NUM_THREADS": "1",
     }
@@ -159,7 +161,10 @@ def test_an_export_becomes_a_function_in_six_commands(checkout: Checkout) -> Non
     table = checkout.run(after)
     assert re.search(r"^ *iog-lite +all +2 ", table, re.M)
     assert re.search(r"^ *nuclei +all +2 ", table, re.M)
-    assert (checkout.folder / "runs" / "nuclei-report" / "report.md").is_file()
+    report = checkout.folder / "runs" / "nuclei-report"
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", (report / "report.md").read_text())
+    assert pictures
+    assert all((report / name).is_file() for name in pictures)
 
     checkout.run(prepare)
     checkout.run(deploy)
@@ -172,6 +177,16 @@ def test_an_export_becomes_a_function_in_six_commands(checkout: Checkout) -> Non
     deployed = (checkout.folder / options["--path"]).resolve()
     assert (checkout.folder / options["--file"]).resolve() == deployed / "function.yaml"
     assert not (deployed / ".venv").exists()
+    changed = Checkout(deployed, checkout.environment).run("git status --porcelain").splitlines()
+    assert sorted(changed) == [
+        " M Dockerfile",
+        " M function-gpu.yaml",
+        " M function.yaml",
+        "?? weights/nuclei.pt",
+    ]
+    for name in ("Dockerfile", "function.yaml", "function-gpu.yaml"):
+        text = (deployed / name).read_text()
+        assert set(re.findall(r"\bIOG_MODEL=([\w-]+)", text)) == {"nuclei"}
     _expect_the_new_model(checkout, deployed)
 
 
