@@ -31,10 +31,8 @@ openvino: $(SERVING) ## install OpenVINO and export MODEL, which `make run` then
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
-# In two processes: after OpenVINO has run, training in the same process ends in a segmentation fault.
 test: $(DEVELOPMENT) ## every test, with coverage
-	$(BIN)/python -m pytest --cov --cov-report= tests/training
-	$(BIN)/python -m pytest --cov --cov-append --cov-report=term --ignore=tests/training
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: $(DEVELOPMENT) ## ruff (lint and format), mypy --strict, and known vulnerabilities
 	$(BIN)/ruff check .

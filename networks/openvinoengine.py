@@ -48,10 +48,9 @@ class OpenVINOEngine:
     def __init__(
         self, export: Export, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        from networks.openvinolibrary import openvino
+        from networks.openvinolibrary import CORE
 
-        core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(
+        if precision == "bf16" and "BF16" not in CORE.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise SettingsError(
@@ -68,10 +67,10 @@ class OpenVINOEngine:
 
         def request(name: str) -> openvino.InferRequest:
             # Reading by path maps the weights.
-            model = core.read_model(export.model(name, precision))
+            model = CORE.read_model(export.model(name, precision))
             if export.refines:
                 model = _plain_features(model, HINTS[precision])
-            return core.compile_model(model, "CPU", options).create_infer_request()
+            return CORE.compile_model(model, "CPU", options).create_infer_request()
 
         self._encoder = request(ENCODER)
         self._decoder = request(DECODER) if export.refines else None

@@ -48,13 +48,12 @@ def test_answers_are_those_of_torch(exported: Export) -> None:
 
 
 def test_first_layers_stay_in_fp32(exported: Export) -> None:
-    from networks.openvinolibrary import openvino
+    from networks.openvinolibrary import CORE
 
-    core = openvino.Core()
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bf16")
     hint = {"INFERENCE_PRECISION_HINT": "bf16"}
-    compiled = core.compile_model(exported.folder / "encoder.xml", "CPU", hint)
+    compiled = CORE.compile_model(exported.folder / "encoder.xml", "CPU", hint)
     precisions: dict[str, set[str]] = {"backbone.layer1": set(), "backbone.layer2": set()}
     for node in compiled.get_runtime_model().get_ops():
         information = node.get_rt_info()
@@ -149,6 +148,51 @@ def test_an_encoded_crop_outlives_the_next(exported: Export) -> None:
     assert engine.nbytes(encoded) > 100_000
 
 
+# What a notebook does: two engines one after the other, a training with a worker, Ctrl-C.
+TOGETHER = """
+import gc, signal, sys
+from pathlib import Path
+from dataloaders.geometry import CropRule
+from dataloaders.instance_masks import InstanceMasks
+from networks.exports import find_export
+from networks.openvinoengine import OpenVINOEngine
+from tests.tiny_dataset import write_folder
+from training import loop
+from training.config import TrainingConfig
+
+weights, out = map(Path, sys.argv[1:])
+export, _ = find_export("iog-lite", weights_dir=weights)
+for _ in range(3):
+    engine = OpenVINOEngine(export, threads=1)  # the one before goes when this one is there
+del engine
+gc.collect()
+config = TrainingConfig(
+    crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
+    small_frame=48, steps=1, batch=2, warm_up=1, validate_every=0, threads=1, workers=1,
+)
+data = InstanceMasks(write_folder(out / "data", photos=3), split="train")
+loop.train(config, data, None, initial=None, out=out / "run", device="cpu", described="discs")
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("alive")
+"""
+
+
+def test_a_process_trains_and_takes_signals_after_openvino_ran(
+    exported: Export, weights_dir: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TOGETHER, str(weights_dir), str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["alive"]), done.stderr
+
+
 def test_stale_and_damaged_exports_are_not_used(
     exported: Export, weights_dir: Path, tmp_path: Path
 ) -> None:
@@ -191,6 +235,6 @@ def test_without_torch_a_model_that_was_not_exported_is_refused(
 
 
 def test_a_cpu_without_bf16_says_so(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("networks.openvinolibrary.openvino.Core.get_property", lambda *_: ["FP32"])
+    monkeypatch.setattr("networks.openvinolibrary.CORE.get_property", lambda *_: ["FP32"])
     with pytest.raises(SettingsError, match="bf16"):
         OpenVINOEngine(exported, precision="bf16", threads=1)
