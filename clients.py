@@ -1,4 +1,4 @@
-"""Which answer a client can read, told by the headers of its request: ``IOG_OUTPUT=auto``.
+"""What the headers of a request tell: the answer its client can read, and the request's number.
 
 CVAT names itself in ``User-Agent: CVAT/2.73.0 python-requests/2.33.1``, when it calls the function
 as well as when it asks Nuclio's dashboard to, which hands the request's headers on.
@@ -7,14 +7,20 @@ as well as when it asks Nuclio's dashboard to, which hands the request's headers
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 
-__all__ = ["outputs_for"]
+__all__ = ["REQUEST_ID", "outputs_for", "request_id"]
+
+REQUEST_ID = "X-Request-ID"
+"""The header by which a request is found again in the logs of all it went through."""
 
 _SHAPES_SINCE = (2, 60, 0, True)
 """CVAT's first release that reads ``shapes``; the last entry says that it is a release."""
 # Six digits are more than any version has, and few enough to convert.
 _CVAT = re.compile(r"CVAT/(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?!\d)(\S*)", re.ASCII)
+
+_SANE_ID = re.compile(r"[!-~]{1,128}")
 
 
 def outputs_for(headers: object) -> tuple[str, ...]:
@@ -29,6 +35,18 @@ def outputs_for(headers: object) -> tuple[str, ...]:
     """
     version = _cvat_version(_header(headers, "user-agent"))
     return ("mask",) if version is None or version < _SHAPES_SINCE else ("shapes",)
+
+
+def request_id(headers: object) -> str:
+    """The number that the request brought along, or a new one.
+
+    What is long or would need quoting in a log line or a header is not taken over.
+
+    Args:
+        headers: in any of the forms of `outputs_for`.
+    """
+    brought = _header(headers, REQUEST_ID.lower())
+    return brought if _SANE_ID.fullmatch(brought) else uuid.uuid4().hex
 
 
 def _cvat_version(user_agent: str) -> tuple[int, int, int, bool] | None:

@@ -35,6 +35,7 @@ from errors import Code, MalformedRequest, RequestError, UnusableRequest
 from payload import HINT_IMAGE, json_object, read_base64, show
 
 __all__ = [
+    "FIELDS",
     "MAX_BOXES",
     "MAX_POINTS",
     "OUTPUTS",
@@ -71,6 +72,7 @@ _HINTS = {
     "threshold": "Send a probability between 0 and 1, such as 0.5, or leave the field out.",
     "output": _HINT_OUTPUT,
 }
+FIELDS = tuple(_HINTS)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _null_is_empty(value: object) -> object:
 
 def _form_of_points(value: object) -> str:
     """`[[x, y], ...]`, or the single point `[x, y]` of hand-written requests."""
-    if isinstance(value, list | tuple) and value and not isinstance(value[0], list | tuple):
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], list | tuple | dict):
         return "flat"
     return "nested"
 
@@ -286,7 +288,6 @@ def _explain(errors: list[ErrorDetails]) -> RequestError:
     hint = _HINTS[name]
     if len(errors) > 1:
         hint += f" {len(errors) - 1} more to correct, next is {_path(errors[1]['loc'])}."
-    context = first.get("ctx", {})
     if first["type"] == "too_long" and location[-1] in ("nested", "quads"):
         many, limit = ("boxes", MAX_BOXES) if name == "obj_bbox" else ("points", MAX_POINTS)
         code: Code = "too_many_boxes" if name == "obj_bbox" else "too_many_points"
@@ -296,12 +297,13 @@ def _explain(errors: list[ErrorDetails]) -> RequestError:
             field=path,
             hint=f"Send at most {limit} {many}.",
         )
-    code, problem = _problem(first["type"], name, show(first["input"]), context)
+    code, problem = _problem(first["type"], path, show(first["input"]), first.get("ctx", {}))
     return MalformedRequest(code, f"`{path}` {problem}.", field=path, hint=hint)
 
 
-def _problem(kind: str, name: str, shown: str, context: dict[str, Any]) -> tuple[Code, str]:
+def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple[Code, str]:
     """Code and predicate for one of pydantic's error types."""
+    name, inside, _ = path.partition("[")
     shape: Code = "invalid_box" if name == "obj_bbox" else "invalid_point"
     number: Code = "invalid_threshold" if name == "threshold" else "invalid_number"
     match kind:
@@ -311,7 +313,7 @@ def _problem(kind: str, name: str, shown: str, context: dict[str, Any]) -> tuple
             wanted = context.get("min_length", context.get("max_length"))
             return shape, f"has {_count(context['actual_length'], 'number')} instead of {wanted}"
         case "list_type":
-            return shape, f"is {shown}, not a list"
+            return shape, f"is {shown}, not a {'list of numbers' if inside else 'list'}"
         case "odd_corners":
             return shape, f"has {_count(context['count'], 'corner')}; each box takes two"
         case "float_type":

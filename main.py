@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import clients
 import contract
 from errors import InternalError, RequestError, SettingsError, WeightsError
+from payload import json_object, misspelt
 from settings import Settings
 from version import VERSION
 
@@ -46,11 +47,13 @@ class Answer:
     Attributes:
         status: HTTP status.
         body: JSON text.
+        headers: HTTP headers beside the content type.
         report: the fields of the request's log line: milliseconds of each stage, sizes, counts.
     """
 
     status: int = 200
     body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     report: dict[str, object] = field(default_factory=dict)
 
     @contextmanager
@@ -97,16 +100,18 @@ def handler(context: Context, event: Event) -> Response:
     """
     answer = respond(context.user_data.function, event.body, event.headers)
     context.user_data.report = answer.report
-    if answer.status < 400:
+    if answer.status < 400 and "warning" not in answer.report:
         log = context.logger.info_with
     elif answer.status < 500:
         log = context.logger.warn_with
     else:
         log = context.logger.error_with
-    log("Request", **answer.report)
+    log(
+        "Request", **{name: value for name, value in answer.report.items() if _telling(name, value)}
+    )
     return context.Response(
         body=answer.body,
-        headers={},
+        headers=answer.headers,
         content_type="application/json",
         status_code=answer.status,
     )
@@ -125,7 +130,8 @@ def respond(function: Function, body: object, headers: object = None) -> Answer:
         wrong unexpectedly, memory and recursion limits included, is status 500; the traceback is
         in the report and not in the answer.
     """
-    answer = Answer()
+    number = clients.request_id(headers)
+    answer = Answer(headers={clients.REQUEST_ID: number})
     start = time.perf_counter()
     before = function.model.lookups()
     try:
@@ -138,7 +144,11 @@ def respond(function: Function, body: object, headers: object = None) -> Answer:
     for name, (hits, misses) in function.model.lookups().items():
         answer.report[f"{name}_cache_hits"] = hits - before[name][0]
         answer.report[f"{name}_cache_misses"] = misses - before[name][1]
-    outcome: dict[str, object] = {"status": answer.status, "total_ms": _milliseconds_since(start)}
+    outcome: dict[str, object] = {
+        "status": answer.status,
+        "total_ms": _milliseconds_since(start),
+        "request_id": number,
+    }
     answer.report = outcome | answer.report
     return answer
 
@@ -148,7 +158,9 @@ def _segment(function: Function, body: object, headers: object, answer: Answer) 
     report = answer.report
     with answer.stage("parse"):
         outputs = function.settings.output or clients.outputs_for(headers)
-        request = contract.parse(body, default_outputs=outputs)
+        fields = json_object(body)
+        _warn(answer, misspelt(fields, contract.FIELDS))
+        request = contract.parse(fields, default_outputs=outputs)
     report["boxes"] = _shown(request.boxes)
     report["pos_points"] = _shown(request.pos_points)
     report["neg_points"] = _shown(request.neg_points)
@@ -168,6 +180,17 @@ def _segment(function: Function, body: object, headers: object, answer: Answer) 
     report["mask_area"] = prediction.area
     with answer.stage("encode"):
         answer.body = contract.encode(prediction, request.outputs)
+
+
+def _warn(answer: Answer, sentences: list[str]) -> None:
+    """Tell of what was ignored, in the log and in a header: CVAT reads the body only."""
+    if sentences:
+        answer.report["warning"] = answer.headers["X-IOG-Warning"] = " ".join(sentences)
+
+
+def _telling(name: str, value: object) -> bool:
+    """Whether the log shows a field: the metrics count in zeros too, people do not."""
+    return value != 0 or not name.endswith(("_cache_hits", "_cache_misses"))
 
 
 def _refuse(answer: Answer, error: RequestError) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 import pybase64
@@ -16,11 +19,16 @@ from pydantic_core import from_json
 
 from errors import MalformedRequest
 
-__all__ = ["HINT_IMAGE", "json_object", "read_base64", "show"]
+__all__ = ["HINT_IMAGE", "json_object", "misspelt", "read_base64", "show"]
 
 HINT_BODY = 'Send a JSON object such as {"image": "<base64>", "obj_bbox": [[x1, y1], [x2, y2]]}.'
 HINT_IMAGE = "Send the bytes of the image file as a base64 string, not its path, address or pixels."
 SHOWN_CHARACTERS = 60
+# Of a body with very many keys the first strangers tell enough.
+LOOKED_AT_KEYS = 20
+# `bbox` is close to `obj_bbox` and `points` to `pos_points`; none of the keys that CVAT has ever
+# added is that close to any of ours.
+CLOSE_ENOUGH = 0.7
 
 # All that `str.split` takes for white space, to delete it without a list of what lies between:
 # of short lines that list is many times the text.
@@ -84,6 +92,33 @@ def _parse_json_like_nuclio(body: bytes | bytearray | str) -> object:
     except ValueError:  # Python refuses to convert integers of thousands of digits
         problem = "it holds a number with too many digits"
     raise MalformedRequest("invalid_json", f"The body is not JSON: {problem}.", hint=HINT_BODY)
+
+
+def misspelt(fields: Mapping[str, object], known: Iterable[str]) -> list[str]:
+    """Sentences about keys that nobody knows but that are close to a known one.
+
+    Printable ASCII, each short. Other unknown keys are what clients add for themselves.
+
+    Args:
+        fields: the object.
+        known: the keys that are read.
+    """
+    plain = {_plain(key): key for key in known}
+    strangers = (key for key in fields if key not in plain.values())
+    sentences = []
+    for key in islice(strangers, LOOKED_AT_KEYS):
+        shown = ascii(key)
+        if len(shown) > SHOWN_CHARACTERS:
+            continue
+        nearest = get_close_matches(_plain(key), plain, n=1, cutoff=CLOSE_ENOUGH)
+        if nearest:
+            sentences.append(f"{shown} is ignored; did you mean '{plain[nearest[0]]}'?")
+    return sentences
+
+
+def _plain(key: str) -> str:
+    """A key as far as people remember it: negPoints, neg-points and neg_points are one."""
+    return re.sub(r"[\W_]", "", key).lower()
 
 
 def read_base64(text: str) -> tuple[bytes, str]:

@@ -122,3 +122,21 @@ def test_a_wrapper_told_not_to_decode_hands_over_bytes() -> None:
 
     assert event.get_header("User-Agent") is None, "the case that the function has to handle"
     assert clients.outputs_for(event.headers) == ("shapes",)
+
+
+@pytest.mark.parametrize(
+    "brought", ["7", "0af7651916cd43dd8448eb211c80319c", "a/b:c=d", "x" * 128, b"bytes-1"]
+)
+def test_a_sane_number_is_taken_over(brought: str | bytes) -> None:
+    expected = brought.decode() if isinstance(brought, bytes) else brought
+
+    assert clients.request_id({"X-Request-Id": brought}) == expected
+    assert clients.request_id([(b"x-request-id", brought)]) == expected
+
+
+@pytest.mark.parametrize("brought", ["", " ", "x" * 129, "two words", "a\nb", "\x1b[31m", "é", 5])
+def test_a_number_that_would_break_a_line_or_a_header_is_replaced(brought: object) -> None:
+    made = {clients.request_id({"X-Request-Id": brought}) for _ in range(2)}
+
+    assert len(made) == 2
+    assert all(len(number) == 32 and number.isalnum() for number in made)

@@ -235,8 +235,10 @@ def test_messages_say_what_came() -> None:
         ("1,2", "", "'1,2', not a list"),
         (5, "", "5, not a list"),
         ({"x": 1, "y": 2}, "", "an object, not a list"),
-        ([[1, 2], 3], "[1]", "3, not a list"),
-        ([[1, 2], {"x": 1}], "[1]", "an object, not a list"),
+        ([[1, 2], 3], "[1]", "3, not a list of numbers."),
+        ([[1, 2], {"x": 1}], "[1]", "an object, not a list of numbers."),
+        ([{"x": 1}], "[0]", "an object, not a list of numbers."),
+        ([{"x": 1, "y": 2}, {"x": 3, "y": 4}], "[0]", "an object, not a list of numbers."),
         ([[1]], "[0]", "1 number instead of 2"),
         ([[]], "[0]", "0 numbers instead of 2"),
         ([[1, 2, 3]], "[0]", "3 numbers instead of 2"),
@@ -265,7 +267,9 @@ def test_points_of_another_shape(name: str, value: object, suffix: str, named: s
         ([[1, 2, 3, 4], [5, 6]], "[1]", "2 numbers instead of 4"),
         ([[1, 2], [3, 4, 5, 6]], "[1]", "4 numbers instead of 2"),
         ([[]], "[0]", "0 numbers instead of 2"),
-        ([[1, 2], None], "[1]", "null, not a list"),
+        ([[1, 2], None], "[1]", "null, not a list of numbers."),
+        ([[1, 2, 3, 4], 5], "[1]", "5, not a list of numbers."),
+        ([{"x": 1}], "[0]", "an object, not a list of numbers."),
     ],
 )
 def test_boxes_of_another_shape(value: object, suffix: str, named: str) -> None:

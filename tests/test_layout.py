@@ -56,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
         "predictor",
         "settings",
     },
-    "main": {"clients", "contract", "model_handler", "settings", "version"},
+    "main": {"clients", "contract", "model_handler", "payload", "settings", "version"},
     "serving": {"main"},
 }
 # Libraries that belong to few rooms.

@@ -168,10 +168,57 @@ def test_a_request_is_one_log_line_with_its_figures(worker: Worker) -> None:
     assert len(report["neg_points"]) == 2
     assert report["mask_area"] == 200
     assert report["network_ms"] == 12.35
-    assert (report["image_cache_hits"], report["image_cache_misses"]) == (0, 1)
+    assert report["image_cache_misses"] == 1
+    assert "image_cache_hits" not in report  # 0: nothing to tell
     for stage in ("parse", "decode", "predict", "encode", "total"):
         assert report[f"{stage}_ms"] >= 0
-    assert worker.context.user_data.report == report
+    assert worker.context.user_data.report == {**report, "image_cache_hits": 0}
+
+
+@pytest.mark.parametrize("headers", [{"X-Request-Id": "abc-1"}, {b"x-request-id": b"abc-1"}])
+def test_the_number_of_a_request_is_taken_over(worker: Worker, headers: Any) -> None:  # noqa: ANN401
+    event = nuclio_sdk.Event(body=request(), headers=headers)
+
+    response = main.handler(worker.context, event)
+
+    assert isinstance(response, nuclio_sdk.Response)
+    assert response.headers["X-Request-ID"] == "abc-1"
+    assert worker.log[-1]["with"]["request_id"] == "abc-1"
+
+
+@pytest.mark.parametrize("body", [request(), b"{"])
+def test_a_request_without_a_number_gets_one(worker: Worker, body: object) -> None:
+    responses = [main.handler(worker.context, nuclio_sdk.Event(body=body)) for _ in range(2)]
+
+    numbers = [response.headers["X-Request-ID"] for response in responses]
+    assert [line["with"]["request_id"] for line in worker.log[-2:]] == numbers
+    assert len(set(numbers)) == 2
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_key_that_is_almost_right_is_told_in_the_log_and_in_a_header(
+    worker: Worker, status: int
+) -> None:
+    changes = {"negpoints": [[1, 1]]} | ({} if status == 200 else {"obj_bbox": None})
+    response = main.handler(worker.context, nuclio_sdk.Event(body=request(**changes)))
+
+    told = "'negpoints' is ignored; did you mean 'neg_points'?"
+    assert isinstance(response, nuclio_sdk.Response)
+    assert response.status_code == status
+    assert response.headers["X-IOG-Warning"] == told
+    assert worker.log[-1]["with"]["warning"] == told
+    assert worker.log[-1]["level"] == "warning"
+    assert "negpoints" not in response.body
+
+
+def test_keys_that_are_like_none_of_ours_are_no_matter(worker: Worker) -> None:
+    response = main.handler(
+        worker.context, nuclio_sdk.Event(body=request(frame=3, text_prompts=["cat"]))
+    )
+
+    assert set(response.headers) == {"X-Request-ID"}
+    assert worker.log[-1]["level"] == "info"
+    assert "warning" not in worker.log[-1]["with"]
 
 
 def test_threshold_and_outputs_are_passed_on(worker: Worker) -> None:

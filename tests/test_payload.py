@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import contract
 from errors import MalformedRequest
-from payload import json_object, read_base64, show
+from payload import json_object, misspelt, read_base64, show
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -220,3 +221,46 @@ def test_values_are_shown_briefly(value: object, shown: str) -> None:
 
 def test_an_integer_that_python_will_not_print_is_shown() -> None:
     assert show(10**5000) == "an integer of more than 15 digits"
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("negpoints", "neg_points"),
+        ("posPoints", "pos_points"),
+        ("pos-points", "pos_points"),
+        ("points", "pos_points"),
+        ("bbox", "obj_bbox"),
+        ("Image", "image"),
+        ("treshold", "threshold"),
+        ("outputs", "output"),
+    ],
+)
+def test_a_key_that_is_close_to_a_known_one_is_told_with_it(key: str, meant: str) -> None:
+    fields = {"image": "", key: 1, "frame": 2}
+
+    assert misspelt(fields, contract.FIELDS) == [f"'{key}' is ignored; did you mean '{meant}'?"]
+
+
+CVATS_OWN = (
+    "frame", "job", "task", "type", "roi", "text_prompts", "quality", "startswith_box", "function",
+    "mapping", "cleanup", "state", "shape", "bounds", "labels", "conv_mask_to_poly",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [*CVATS_OWN, *contract.FIELDS, "", "_", "box", "x" * 10_000])
+def test_other_keys_are_nobodys_mistake(key: str) -> None:
+    assert misspelt({key: 1}, contract.FIELDS) == []
+
+
+@given(st.dictionaries(st.text() | st.just("imag\ud800\r\né"), st.none()))
+def test_sentences_fit_into_a_header_whatever_the_keys(fields: dict[str, None]) -> None:
+    for sentence in misspelt(fields, contract.FIELDS):
+        assert sentence.isascii()
+        assert sentence.isprintable()
+
+
+def test_very_many_keys_are_not_all_told() -> None:
+    fields = {f"image{number}": None for number in range(5_000)}
+
+    assert len(misspelt(fields, contract.FIELDS)) == 20
