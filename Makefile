@@ -17,7 +17,7 @@ SERVING := $(VENV)/.serving
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup openvino run test endurance check bench format clean
+.PHONY: help setup openvino run test export endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ check: $(DEVELOPMENT) ## ruff (lint and format), mypy --strict, and known vulner
 
 endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; GROUPS= chooses some
 	$(BIN)/python -m tests.endurance $(GROUPS)
+
+export: $(DEVELOPMENT) ## write the OpenVINO export of iog-lite that is part of the project again
+	$(BIN)/iog export iog-lite --output weights/openvino
 
 # Nothing else should run meanwhile. QUICK=1 is for a look, and leaves no figure to quote.
 BENCH := --model iog-lite --model iog-pascal-sbd-refinement $(if $(QUICK),--quick,--model iog-pascal-sbd) \

@@ -26,6 +26,11 @@ ROOT = Path(__file__).parent.parent.parent
 pytest.importorskip("networks.openvinolibrary")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("networks.exports.BUNDLED_DIR", tmp_path / "nothing")
+
+
 @pytest.fixture(scope="module")
 def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("weights")
