@@ -1,12 +1,11 @@
 # Two images from one file, for amd64 and arm64; docs/deploy.md says when to use which.
 #
-#   docker build -t iog-nuclio .                                        `iog serve` on port 8080
-#   docker build -t cvat.pth.shiyinzhang.iog --target nuclio \
-#     --build-arg NUCLIO_LABEL=1.15.9 .                                 for nuctl deploy --run-image
+#   docker build -t iog-standalone:0.1.0 .                `iog serve` on port 8080
+#   docker build -t iog-nuclio:0.1.0 --target nuclio .    for nuctl deploy --run-image
 
 ARG PYTHON_VERSION=3.11
-# The version of the dashboard and of nuctl.
-ARG NUCLIO_LABEL=1.15.9
+# The version of the dashboard and of nuctl: that of CVAT 2.69 and later; 1.15.9 for 2.52 to 2.68.
+ARG NUCLIO_LABEL=1.16.3
 ARG NUCLIO_ARCH=amd64
 ARG NUCLIO_ONBUILD_IMAGE=quay.io/nuclio/handler-builder-python-onbuild:${NUCLIO_LABEL}-${NUCLIO_ARCH}
 ARG NUCLIO_UHTTPC_IMAGE=quay.io/nuclio/uhttpc:0.0.1-${NUCLIO_ARCH}
