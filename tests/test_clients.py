@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 
 import nuclio_sdk
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 import clients
 from serving.runtime import Call, Runtime
 
-# As recorded: CVAT 2.73.0 calls the function itself ("direct"), and through Nuclio's dashboard.
+# What arrives when CVAT 2.73.0 calls the function itself, and through Nuclio's dashboard.
 DIRECT = {
     "Host": "host.docker.internal:32768",
     "User-Agent": "CVAT/2.73.0 python-requests/2.33.1",
@@ -46,6 +48,20 @@ def test_headers_of_cvat_ask_for_shapes_in_every_form(recorded: dict[str, str]) 
         [[name, value] for name, value in recorded.items()],
     ]
     assert [clients.outputs_for(form) for form in forms] == [("shapes",)] * len(forms)
+
+
+def test_the_headers_are_those_that_requests_sends_for_cvat() -> None:
+    session = requests.Session()  # as CVAT's `make_requests_session` makes it
+    session.headers["User-Agent"] = f"CVAT/2.73.0 {requests.utils.default_user_agent()}"
+    call = requests.Request("POST", f"http://{DIRECT['Host']}", json={"pos_points": []})
+
+    sent = session.prepare_request(call).headers
+
+    assert {*sent, "Host"} == set(DIRECT)
+    assert re.sub(r"[\d.]+", "", str(sent["User-Agent"])) == re.sub(
+        r"[\d.]+", "", DIRECT["User-Agent"]
+    )
+    assert clients.outputs_for(sent) == ("shapes",)
 
 
 def agent(version: str) -> dict[str, str]:

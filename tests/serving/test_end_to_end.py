@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cvat_sdk.masks import decode_mask
 
 import main
 from tests.builders import BOX, CLICK, HEIGHT, WIDTH, photo
@@ -48,6 +49,17 @@ def test_a_click_gets_a_mask_and_the_next_one_comes_from_the_cache(running: Runn
     # iog-lite refines: the encoded crop serves every further click on the same box.
     assert 'iog_cache_hits_total{cache="crop"} 2.0' in metrics
     assert 'iog_requests_total{status="200"} 3.0' in metrics
+
+
+def test_cvat_gets_shapes_of_the_same_mask_that_others_get(running: Running) -> None:
+    cvat = {"User-Agent": "CVAT/2.73.0 python-requests/2.33.1"}
+
+    mask = running.client.post("/", json=request(), headers={"User-Agent": "CVAT/2.59.1 x"}).json()
+    (shape,) = running.client.post("/", json=request(), headers=cvat).json()["shapes"]
+
+    drawn = decode_mask(shape["points"], image_width=WIDTH, image_height=HEIGHT)
+    assert np.array_equal(drawn, np.array(mask["mask"], bool))
+    assert drawn.any()
 
 
 @pytest.mark.parametrize(
