@@ -31,6 +31,7 @@ from commands.size import size
 from commands.train import train
 from commands.wording import in_words
 from errors import DatasetError, RequestError, SettingsError, WeightsError
+from settings import unknown_variables
 
 __all__ = ["app", "main"]
 
@@ -81,6 +82,7 @@ app.add_typer(weights.app, name="weights", help="List, fetch and check the model
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")
     ] = False,
@@ -90,6 +92,9 @@ def _options(
     ] = False,
 ) -> None:
     """Inside-Outside Guidance: a box and clicks in, a mask out."""
+    if context.invoked_subcommand != "serve":  # there the function's own log tells
+        for sentence in unknown_variables():
+            typer.echo(f"Warning: {sentence}", err=True)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import clients
 import contract
 from errors import InternalError, RequestError, SettingsError, WeightsError
 from payload import json_object, misspelt
-from settings import Settings
+from settings import Settings, unknown_variables
 from version import VERSION
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ def init_context(context: Context) -> None:
         WeightsError: the weights are missing or unusable.
     """
     start = time.perf_counter()
+    strangers = unknown_variables()
+    if strangers and context.worker_id in (None, "0"):  # one worker speaks for all
+        context.logger.warn(" ".join(strangers))
     try:
         settings = Settings.from_env()
         from model_handler import ModelHandler  # torch: never at import

@@ -11,18 +11,27 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 
 from errors import SettingsError
 
-__all__ = ["OUTPUTS", "Device", "Engine", "Precision", "Settings"]
+__all__ = ["OUTPUTS", "Device", "Engine", "LogFormat", "Precision", "Settings", "unknown_variables"]
 
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
+LogFormat = Literal["text", "json"]
 OUTPUTS = ("mask", "shapes", "polygon", "rle", "png")
 """What an answer may hold; the same names as in the request's ``output``."""
+
+_ELSEWHERE = {"IOG_MIRROR", "IOG_ENDURANCE", "IOG_ENDURANCE_FIGURES"}
+"""Read by the images' builds and by the endurance tests."""
+# Kubernetes tells each pod of every Service: of one that is called iog, as IOG_SERVICE_HOST and so.
+_OF_KUBERNETES = re.compile(
+    r"IOG_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 
 _Choice = TypeVar("_Choice", bound=str)
 _Number = TypeVar("_Number", bound=float)
@@ -60,6 +69,7 @@ class Settings:
             (``auto``) takes what the client reads, see ``clients.outputs_for``.
         cache_mb: ``IOG_CACHE_MB``, mebibytes a worker may keep from one click to the next; 0
             keeps nothing.
+        log_format: ``IOG_LOG_FORMAT``, the form of the local host's log; Nuclio has its own.
     """
 
     model: str = "iog-lite"
@@ -73,6 +83,7 @@ class Settings:
     max_pixels: int = 178_000_000
     output: tuple[str, ...] | None = None
     cache_mb: int = 256
+    log_format: LogFormat = "text"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -94,6 +105,7 @@ class Settings:
             max_pixels=env.number("IOG_MAX_PIXELS", int, cls.max_pixels, low=1, high=2**31 - 1),
             output=env.names("IOG_OUTPUT", OUTPUTS),
             cache_mb=env.number("IOG_CACHE_MB", int, cls.cache_mb, low=0, high=2**20),
+            log_format=env.choice("IOG_LOG_FORMAT", get_args(LogFormat), cls.log_format),
         )
 
     def with_model(self, name: str | None) -> Settings:
@@ -105,6 +117,26 @@ class Settings:
     def sha256_of(self, name: str) -> str | None:
         """The digest ``name`` must have: ``IOG_WEIGHTS_SHA256`` is about ``IOG_MODEL`` only."""
         return self.weights_sha256 if name == self.model else None
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each variable that is named like a setting and is none.
+
+    Args:
+        environ: default: the environment of this process.
+    """
+    known = {f"IOG_{name.upper()}" for name in Settings.__dataclass_fields__} | _ELSEWHERE
+    endings = {name.removeprefix("IOG_"): name for name in sorted(known)}
+    sentences = []
+    for name in sorted(os.environ if environ is None else environ):
+        # On Windows names are capitals already; elsewhere iog_model would be missed in silence.
+        prefix, ending = name[:4].upper(), name[4:].upper()
+        if prefix != "IOG_" or name in known or _OF_KUBERNETES.fullmatch(name):
+            continue
+        nearest = get_close_matches(ending, endings, n=1)
+        advice = f"did you mean {endings[nearest[0]]}?" if nearest else "docs/api.md lists them."
+        sentences.append(f"{name} is no setting; {advice}")
+    return sentences
 
 
 class _Environment:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -27,6 +29,7 @@ def serve(
 ) -> None:
     """Answer requests over HTTP, as Nuclio would, until Ctrl-C."""
     from serving.app import create_app
+    from serving.logs import open_log, say_ready
     from serving.pool import Pool
     from serving.server import Server, address, bind
     from serving.worker import WorkerProcess, sharing
@@ -36,8 +39,10 @@ def serve(
         os.environ["IOG_MODEL"] = model
     if workers > 1 and not os.environ.get("IOG_THREADS"):
         os.environ["IOG_THREADS"] = str(max(1, available_cores() // workers))
+    log = open_log(sys.stderr)
+    open_log(sys.stderr, name="uvicorn.error", level=logging.WARNING)
     with bind(host, port) as listener:
-        typer.echo("Loading the model ...", err=True)
+        log.info("Loading the model ...")
         if workers > 1:
             context = sharing(_needed_by_all())
             processes = [WorkerProcess(number, context=context) for number in range(workers)]
@@ -48,15 +53,15 @@ def serve(
             if not all(future.result() for future in [each.start() for each in processes]):
                 raise typer.Exit(1)  # the log says why
             server = Server(
-                create_app(Pool(processes)),
+                create_app(Pool(processes), log=log),
                 listener,
-                on_ready=lambda: print(f"Ready: {url} (Ctrl-C stops it)", flush=True),
+                on_ready=lambda: say_ready(url),
             )
             server.run_until_stopped()
         finally:
             for process in processes:
                 process.close()
-    typer.echo("Stopped.", err=True)
+    log.info("Stopped.")
 
 
 def _needed_by_all() -> list[str]:

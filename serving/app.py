@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from typing import Final, cast
 
+import nuclio_sdk
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from clients import REQUEST_ID, request_id
 from serving.bodies import Bodies
+from serving.logs import open_log
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.pool import Pool
-from serving.runtime import Call, Reply, refusal
+from serving.runtime import Call, Refusal, Reply, refusal
 
 __all__ = ["create_app"]
 
@@ -39,14 +43,17 @@ _HELP: Final = {
 _STOPPING: Final = refusal(503, "stopping", "The server is being stopped.", hint="Send it again.")
 
 
-def create_app(pool: Pool, bodies: Bodies | None = None) -> Starlette:
+def create_app(
+    pool: Pool, bodies: Bodies | None = None, *, log: nuclio_sdk.Logger | None = None
+) -> Starlette:
     """Build the application.
 
     Args:
         pool: what answers requests.
         bodies: what receives their bodies, with its own limits.
+        log: where refusals of the host itself are told; stderr when not given.
     """
-    endpoints = _Endpoints(pool, bodies or Bodies())
+    endpoints = _Endpoints(pool, bodies or Bodies(), log or open_log(sys.stderr))
     return Starlette(
         routes=[
             Route("/", endpoints.call, methods=["POST"]),
@@ -59,35 +66,42 @@ def create_app(pool: Pool, bodies: Bodies | None = None) -> Starlette:
 
 
 class _Endpoints:
-    def __init__(self, pool: Pool, bodies: Bodies) -> None:
+    def __init__(self, pool: Pool, bodies: Bodies, log: nuclio_sdk.Logger) -> None:
         self._pool = pool
         self._bodies = bodies
+        self._log = log
         self._metrics = Metrics(pool.about, lambda: pool.pids)
 
     async def call(self, request: Request) -> Response:
         start = time.perf_counter()
+        number = request_id(request.headers.raw)
         with self._metrics.in_flight.track_inprogress():
             try:
-                reply = await self._reply(request)
+                reply = await self._reply(request, number)
             except asyncio.CancelledError:  # the time to finish is over
                 reply = _STOPPING
-        self._metrics.observe(
-            status=reply.status, seconds=time.perf_counter() - start, report=reply.report
-        )
+        seconds = time.perf_counter() - start
+        self._metrics.observe(status=reply.status, seconds=seconds, report=reply.report)
+        if isinstance(reply, Refusal):
+            outcome = {"status": reply.status, "total_ms": round(seconds * 1000, 2)}
+            self._log.warn_with("Request", **outcome, request_id=number, **reply.report)
         response = Response(reply.body, status_code=reply.status)
         # Set by hand: starlette would add a charset, which Nuclio does not.
         response.headers["content-type"] = reply.content_type
         for name, value in reply.headers.items():
             response.headers[name] = value
+        response.headers[REQUEST_ID] = number
         return response
 
-    async def _reply(self, request: Request) -> Reply:
+    async def _reply(self, request: Request, number: str) -> Reply:
         async with self._bodies.receive(request) as body:
             if isinstance(body, Reply):
                 return body
+            own = REQUEST_ID.lower().encode()
+            others = (pair for pair in request.headers.raw if pair[0] != own)
             call = Call(
                 body=body,
-                headers=tuple(request.headers.raw),
+                headers=(*others, (own, number.encode())),
                 method=request.method,
                 path=request.url.path,
                 query=request.query_params,

@@ -1,26 +1,87 @@
-"""The function's log lines as a person reads them in a terminal."""
+"""The log of the local host and of its workers: one form for all lines, told by IOG_LOG_FORMAT."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import sys
+import time
+from typing import Any, TextIO
 
-__all__ = ["TerminalFormatter"]
+import nuclio_sdk
+
+__all__ = ["JsonFormatter", "TerminalFormatter", "open_log", "say_ready"]
 
 
-class TerminalFormatter(logging.Formatter):
-    """Time, level, message, then the line's fields as ``key=value``; a traceback comes last."""
+class _Formatter(logging.Formatter):
+    """Dates in UTC, to the millisecond: ``2026-11-25T08:30:00.123Z``."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What nuclio-sdk's ``*_with`` methods were given, and the traceback of others' records."""
+        fields = dict(getattr(record, "with", {}))
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return {key: value for key, value in fields.items() if value is not None}
+
+
+class TerminalFormatter(_Formatter):
+    """Date and time, level, message, then fields as ``key=value``; a traceback comes last."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record; fields are what nuclio-sdk's ``*_with`` methods were given."""
-        fields = dict(getattr(record, "with", {}))
+        """Write one record."""
+        fields = self._fields(record)
         trace = fields.pop("traceback", None)
         words = [
-            self.formatTime(record, "%H:%M:%S"),
+            self.formatTime(record),
             record.levelname.lower(),
             record.getMessage(),
-            *(f"{key}={_value(value)}" for key, value in fields.items() if value is not None),
+            *(f"{key}={_value(value)}" for key, value in fields.items()),
         ]
         return " ".join(words) + (f"\n{trace}" if trace else "")
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line: ``time``, ``level``, ``message``, and the fields beside them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        return json.dumps(line | self._fields(record), default=str)
+
+
+def open_log(stream: TextIO, *, name: str = "iog", level: int = logging.INFO) -> nuclio_sdk.Logger:
+    """A logger with the methods of Nuclio's, in the form that IOG_LOG_FORMAT says.
+
+    Args:
+        stream: where the lines go.
+        name: of the logger in `logging`; whoever opens it again redirects it.
+        level: the lowest to be written.
+    """
+    logger = nuclio_sdk.Logger(level, name)
+    logger.set_handler("default", stream, JsonFormatter() if _as_json() else TerminalFormatter())
+    return logger
+
+
+def say_ready(url: str) -> None:
+    """Tell on stdout, where scripts and people take the address from, that requests may come."""
+    if _as_json():
+        open_log(sys.stdout, name="iog-ready").info_with("Ready", url=url)
+    else:
+        print(f"Ready: {url} (Ctrl-C stops it)", flush=True)
+
+
+def _as_json() -> bool:
+    # A value that is neither is for the function to refuse, with the other settings.
+    return os.environ.get("IOG_LOG_FORMAT", "").strip().lower() == "json"
 
 
 def _value(value: object) -> str:

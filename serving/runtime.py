@@ -9,8 +9,8 @@ status 500 with its traceback. The types and most of the rules are nuclio-sdk's 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-import logging
 import time
 import traceback
 import uuid
@@ -21,9 +21,9 @@ from typing import Any, TextIO
 import nuclio_sdk
 from nuclio_sdk.json_encoder import Encoder
 
-from serving.logs import TerminalFormatter
+from serving.logs import open_log
 
-__all__ = ["Call", "Reply", "Runtime", "refusal"]
+__all__ = ["Call", "Refusal", "Reply", "Runtime", "refusal"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,20 @@ class Reply:
         }
 
 
-def refusal(status: int, code: str, message: str, *, hint: str = "") -> Reply:
+class Refusal(Reply):
+    """An answer of the host itself; nobody has told of it in the log."""
+
+
+def refusal(status: int, code: str, message: str, *, hint: str = "") -> Refusal:
     """An answer of the host itself, in the form of the handler's errors.
 
     With status 503 it says that the same request may be sent again in a second.
     """
     error = {"code": code, "message": message, "field": None, "hint": hint}
     headers = {"Retry-After": "1"} if status == 503 else {}
-    return Reply(status, json.dumps({"error": error}).encode(), "application/json", headers)
+    report = {"code": code, "error": message, "hint": hint or None}
+    body = json.dumps({"error": error}).encode()
+    return Refusal(status, body, "application/json", headers, report)
 
 
 class Runtime:
@@ -105,12 +111,10 @@ class Runtime:
         log: TextIO,
         number: int = 0,
     ) -> None:
-        logger = nuclio_sdk.Logger(logging.INFO)
-        logger.set_handler("default", log, TerminalFormatter())
         self._init_context = init_context
         self._handler = handler
         self._context = nuclio_sdk.Context(
-            logger=logger,
+            logger=open_log(log, name="nuclio_sdk"),
             platform=nuclio_sdk.Platform("local"),
             worker_id=str(number),
             trigger=nuclio_sdk.TriggerInfo("http", "local"),
@@ -151,9 +155,10 @@ class Runtime:
 def _event(call: Call) -> nuclio_sdk.Event:
     """The event as the wrapper makes it from the processor's message."""
     headers = {name.decode().title(): value.decode() for name, value in call.headers}
+    content_type = headers.get("Content-Type", "")
     message = {
         "body": call.body,
-        "content_type": headers.get("Content-Type", ""),
+        "content_type": "",  # told below: nuclio-sdk writes a line of its own about malformed JSON
         "trigger": {"kind": "http", "name": "local"},
         "fields": dict(call.query),
         "headers": headers,
@@ -169,7 +174,12 @@ def _event(call: Call) -> nuclio_sdk.Event:
         "type_version": "",
         "version": "",
     }
-    return nuclio_sdk.Event.deserialize(message, kind=nuclio_sdk.EventDeserializerKinds.msgpack)
+    event = nuclio_sdk.Event.deserialize(message, kind=nuclio_sdk.EventDeserializerKinds.msgpack)
+    event.content_type = content_type
+    if content_type == "application/json":
+        with contextlib.suppress(Exception):  # malformed JSON stays bytes; the handler says so
+            event.body = json.loads(call.body.decode("utf-8"))
+    return event
 
 
 def _body(reply: Mapping[str, str]) -> bytes:

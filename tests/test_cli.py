@@ -397,8 +397,55 @@ def test_serve_answers_and_stops_cleanly(
     assert process.returncode == 0
     assert "Started model=random" in log
     assert "warning Request status=400" in log
-    assert log.splitlines()[-1] == "Stopped."
+    assert log.splitlines()[-1].endswith(" info Stopped.")
     assert "Traceback" not in log
+
+
+def test_serve_can_write_its_log_as_json(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IOG_LOG_FORMAT", "json")
+    monkeypatch.setenv("IOG_MODLE", "x")
+    process = start_serve("--port", "0")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    with httpx.Client(base_url=ready["url"], timeout=60, trust_env=False) as client:
+        client.post("/", content=b"{", headers={"Content-Type": "application/json"})
+        client.post("/", content=b"[" + b"0," * 200_001 + b"0]")
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=30)
+
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["message"] for line in lines] == [
+        "Loading the model ...",
+        "IOG_MODLE is no setting; did you mean IOG_MODEL?",
+        "Started",
+        "Request",
+        "Request",
+        "Stopped.",
+    ]
+    assert [line.get("code") for line in lines[3:5]] == ["invalid_json", "too_many_values"]
+    assert all({"time", "level"} <= line.keys() for line in [ready, *lines])
+    assert all(line["request_id"] for line in lines[3:5])
+
+
+def test_a_log_format_that_is_none_stops_the_start(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOG_LOG_FORMAT", "xml")
+    process = start_serve("--port", "0")
+    _, log = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "Cannot start: IOG_LOG_FORMAT is 'xml'; it must be one of: text, json." in log
+
+
+def test_the_other_commands_tell_of_a_variable_that_is_no_setting(
+    iog: Iog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOG_MODLE", "x")
+    result = iog("weights", "list")
+
+    assert result.exit_code == 0
+    assert "Warning: IOG_MODLE is no setting; did you mean IOG_MODEL?\n" in result.stderr
 
 
 def test_serve_ends_on_sigterm(server: tuple[subprocess.Popen[str], str]) -> None:
@@ -408,7 +455,7 @@ def test_serve_ends_on_sigterm(server: tuple[subprocess.Popen[str], str]) -> Non
     _, log = process.communicate(timeout=30)
 
     assert process.returncode == 0
-    assert log.splitlines()[-1] == "Stopped."
+    assert log.splitlines()[-1].endswith(" info Stopped.")
 
 
 def test_serve_without_weights_is_a_sentence(here: Path) -> None:

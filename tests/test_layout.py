@@ -57,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
         "settings",
     },
     "main": {"clients", "contract", "model_handler", "payload", "settings", "version"},
-    "serving": {"main"},
+    "serving": {"clients", "main"},
 }
 # Libraries that belong to few rooms.
 LIBRARIES: dict[str, set[str]] = {

@@ -427,6 +427,29 @@ def test_any_failure_at_the_start_is_told_and_raised(
     assert line["message"] == message
 
 
+def test_a_variable_that_is_no_setting_is_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = start_with(monkeypatch, IOG_MODLE="x")
+
+    main.init_context(worker.context)
+
+    warning, started = worker.log
+    assert warning["level"] == "warning"
+    assert warning["message"] == "IOG_MODLE is no setting; did you mean IOG_MODEL?"
+    assert started["message"] == "Started"
+
+
+@pytest.mark.parametrize(("number", "lines"), [("0", 2), ("1", 1)])
+def test_one_worker_tells_for_all(monkeypatch: pytest.MonkeyPatch, number: str, lines: int) -> None:
+    worker = start_with(monkeypatch, IOG_MODLE="x")
+    worker.context.worker_id = number
+
+    main.init_context(worker.context)
+
+    assert len(worker.log) == lines
+
+
 def test_nothing_heavy_is_imported_before_the_start() -> None:
     code = "import main, sys; print('torch' in sys.modules, 'model_handler' in sys.modules)"
     root = Path(main.__file__).parent

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import contract
 import settings
 from errors import SettingsError
-from settings import Settings, default_weights_dir
+from settings import Settings, default_weights_dir, unknown_variables
 
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
@@ -42,6 +43,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "IOG_MAX_PIXELS": "1000",
             "IOG_OUTPUT": "shapes, polygon",
             "IOG_CACHE_MB": "0",
+            "IOG_LOG_FORMAT": "json",
         }
     )
 
@@ -57,6 +59,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         max_pixels=1000,
         output=("shapes", "polygon"),
         cache_mb=0,
+        log_format="json",
     )
 
 
@@ -78,6 +81,7 @@ NAMES = (
     "IOG_MAX_PIXELS",
     "IOG_OUTPUT",
     "IOG_CACHE_MB",
+    "IOG_LOG_FORMAT",
 )
 
 
@@ -111,6 +115,7 @@ def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
         ("IOG_THRESHOLD", "nan", "a number from 0 to 1"),
         ("IOG_THRESHOLD", "half", "a number from 0 to 1"),
         ("IOG_MAX_PIXELS", "0", "a whole number from 1 to 2147483647"),
+        ("IOG_LOG_FORMAT", "xml", "text, json"),
         ("IOG_CACHE_MB", "-1", "a whole number from 0 to 1048576"),
         ("IOG_WEIGHTS_SHA256", "abc", "64 hexadecimal digits"),
         ("IOG_WEIGHTS_SHA256", "g" * 64, "64 hexadecimal digits"),
@@ -181,3 +186,54 @@ def test_the_digest_is_demanded_of_the_chosen_model_only() -> None:
     settings = Settings.from_env({"IOG_MODEL": "mine", "IOG_WEIGHTS_SHA256": digest})
     assert settings.sha256_of("mine") == digest
     assert settings.sha256_of("iog-lite") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("IOG_MODLE", "did you mean IOG_MODEL?"),
+        ("iog_model", "did you mean IOG_MODEL?"),
+        ("IOG_CACHE", "did you mean IOG_CACHE_MB?"),
+        ("IOG_MAXPIXELS", "did you mean IOG_MAX_PIXELS?"),
+        ("IOG_SHA256", "did you mean IOG_WEIGHTS_SHA256?"),
+        ("IOG_COLOUR", "docs/api.md lists them."),
+        ("IOG_", "docs/api.md lists them."),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_told_with_the_nearest(name: str, advice: str) -> None:
+    assert unknown_variables({name: "x", "PATH": "y"}) == [f"{name} is no setting; {advice}"]
+
+
+KUBERNETES = (
+    "IOG_SERVICE_HOST",
+    "IOG_SERVICE_PORT",
+    "IOG_SERVICE_PORT_HTTP",
+    "IOG_PORT",
+    "IOG_PORT_80_TCP",
+    "IOG_PORT_80_TCP_ADDR",
+    "IOG_LITE_SERVICE_HOST",
+    "IOG_LITE_PORT_8080_TCP_PROTO",
+)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *KUBERNETES, "IOGRAPH", "PATH"])
+def test_settings_and_what_others_set_are_no_mistake(name: str) -> None:
+    assert unknown_variables({name: "x"}) == []
+
+
+def test_every_variable_that_the_project_names_is_known() -> None:
+    root = Path(settings.__file__).parent
+    patterns = (
+        "*.py", "*.yaml", "Dockerfile", "Makefile", "benchmarks/*.py", "commands/*.py",
+        "networks/*.py", "serving/*.py", "deploy/**/*", "tests/endurance/*.py", "docs/*.md",
+    )  # fmt: skip
+    files = [path for pattern in patterns for path in root.glob(pattern) if path.is_file()]
+    named = {
+        name
+        for path in files
+        # Without the names of published files, as in IOG_PASCAL.pth.
+        for name in re.findall(r"\bIOG_[A-Z0-9_]*[A-Z0-9]\b(?!\.pth)", path.read_text())
+    }
+
+    assert set(NAMES) <= named
+    assert unknown_variables(dict.fromkeys(named, "x")) == []

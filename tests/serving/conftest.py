@@ -13,6 +13,7 @@ import pytest
 
 from serving.app import create_app
 from serving.bodies import BODY_LIMIT, Bodies
+from serving.logs import open_log
 from serving.pool import WORKER_WAIT, Pool
 from serving.runtime import Call, Reply, Runtime
 from serving.server import Server, address, bind
@@ -74,7 +75,8 @@ def serve() -> Iterator[Callable[..., Running]]:
         url = address(listener)
         ready = threading.Event()
         pool = Pool(threads, wait=worker_wait, queue=queue)
-        app = create_app(pool, Bodies(limit=body_limit, seconds=body_seconds))
+        bodies = Bodies(limit=body_limit, seconds=body_seconds)
+        app = create_app(pool, bodies, log=open_log(log))
         server = Server(app, listener, on_ready=ready.set)
         thread = threading.Thread(target=server.run_until_stopped)
         thread.start()

@@ -256,3 +256,31 @@ def test_health_help_and_metrics_name_what_runs(serve: Serve) -> None:
     metrics = client.get("/metrics").text
     assert 'engine="torch",model="iog-lite",precision="",version="1.2"} 1.0' in metrics
     assert 'iog_worker_resident_memory_bytes{worker="0"}' in metrics
+
+
+def tell_number(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
+    return context.Response(body=event.get_header("X-Request-ID"), status_code=200)
+
+
+def test_the_number_of_a_request_goes_to_the_handler_and_back(serve: Serve) -> None:
+    client = serve(tell_number).client
+
+    brought = client.post("/", content=b"", headers={"X-Request-ID": "abc-1"})
+    made = client.post("/", content=b"")
+    unfit = client.post("/", content=b"", headers={"X-Request-ID": "x" * 500})
+
+    assert brought.text == brought.headers["X-Request-ID"] == "abc-1"
+    assert len(made.text) == len(unfit.text) == 32
+    assert made.headers.get_list("X-Request-ID") == [made.text]
+    assert unfit.headers["X-Request-ID"] == unfit.text != made.text
+
+
+def test_what_the_host_refuses_is_told_as_what_the_function_refuses(serve: Serve) -> None:
+    running = serve(echo, body_limit=1000)
+
+    answer = running.client.post("/", content=b"x" * 1001, headers={"X-Request-ID": "abc-1"})
+
+    assert answer.headers["X-Request-ID"] == "abc-1"
+    (line,) = running.log.getvalue().splitlines()
+    assert " warning Request status=400 total_ms=" in line
+    assert " request_id=abc-1 code=body_too_large error='The body has more than " in line

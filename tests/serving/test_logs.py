@@ -1,25 +1,35 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+from datetime import UTC, datetime
 
-import nuclio_sdk
+import pytest
 
-from serving.logs import TerminalFormatter
+from serving.logs import open_log, say_ready
+
+
+@pytest.fixture(autouse=True)
+def text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IOG_LOG_FORMAT", raising=False)
 
 
 def written(message: str, **fields: object) -> str:
     stream = io.StringIO()
-    logger = nuclio_sdk.Logger(logging.INFO, "test_logs")
-    logger.set_handler("default", stream, TerminalFormatter())
-    logger.warn_with(message, **fields)
+    open_log(stream, name="test_logs").warn_with(message, **fields)
     return stream.getvalue()
 
 
-def test_a_line_is_time_level_message_and_fields() -> None:
+def moment(time: str) -> datetime:
+    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def test_a_line_is_date_and_time_level_message_and_fields() -> None:
+    before = datetime.now(UTC)
     time, rest = written("Request", status=422, parse_ms=0.25, field=None).split(" ", 1)
 
-    assert len(time) == len("12:34:56")
+    assert abs((moment(time) - before).total_seconds()) < 3600
     assert rest == "warning Request status=422 parse_ms=0.25\n"
 
 
@@ -34,3 +44,55 @@ def test_a_traceback_keeps_its_lines_and_comes_last() -> None:
 
     assert text.splitlines()[0].endswith("warning R status=500")
     assert text.splitlines()[1:3] == ["Traceback:", "  here"]
+
+
+def test_in_json_a_line_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IOG_LOG_FORMAT", " JSON ")
+
+    text = written("Request", status=422, error="two\nlines", boxes=[[1.5, 2]], field=None)
+
+    assert text.count("\n") == 1
+    line = json.loads(text)
+    assert moment(line.pop("time"))
+    assert line == {
+        "level": "warning",
+        "message": "Request",
+        "status": 422,
+        "error": "two\nlines",
+        "boxes": [[1.5, 2]],
+    }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_traceback_of_a_librarys_record_is_kept(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("IOG_LOG_FORMAT", form)
+    stream = io.StringIO()
+    open_log(stream, name="test_logs.library", level=logging.WARNING)
+    logger = logging.getLogger("test_logs.library")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logger.exception("Exception in the application")
+    logger.info("nobody asked")
+
+    text = stream.getvalue()
+    assert "ValueError: why" in (json.loads(text)["traceback"] if form == "json" else text)
+    assert "nobody asked" not in text
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_scripts_find_the_address_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    monkeypatch.setenv("IOG_LOG_FORMAT", form)
+
+    say_ready("http://127.0.0.1:8080")
+
+    text = capsys.readouterr().out
+    if form == "text":
+        assert text == "Ready: http://127.0.0.1:8080 (Ctrl-C stops it)\n"
+    else:
+        line = json.loads(text)
+        assert (line["message"], line["url"]) == ("Ready", "http://127.0.0.1:8080")

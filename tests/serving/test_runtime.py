@@ -175,3 +175,11 @@ def test_the_log_carries_the_fields() -> None:
     runtime.answer(Call(b""))
 
     assert "info Request status=200\n" in log.getvalue()
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
+def test_malformed_json_is_left_to_the_handler_to_tell(
+    body: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert body_of(body, b"application/json") == body
+    assert capsys.readouterr() == ("", "")
