@@ -11,6 +11,7 @@ runs in the agent's own process. The protocol is that of ``cvat_sdk.auto_annotat
 from __future__ import annotations
 
 import dataclasses
+import logging
 import uuid
 from collections.abc import Sequence
 from functools import cached_property
@@ -24,7 +25,7 @@ from dataloaders.images import pillow_pixels
 from dataloaders.masks import cvat_rle
 from errors import MalformedRequest, UnusableRequest
 from photos import Pixels
-from settings import Settings
+from settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -118,6 +119,8 @@ def create(model: str | None = None) -> InteractiveSegmentation:
     Raises:
         SettingsError: an environment variable has an unusable value.
     """
+    for sentence in unknown_variables():
+        logging.getLogger(__name__).warning(sentence)
     settings = Settings.from_env()
     return InteractiveSegmentation(
         settings if model is None else dataclasses.replace(settings, model=model)

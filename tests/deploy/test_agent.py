@@ -57,6 +57,16 @@ def test_cvat_registers_an_interactor_that_starts_with_a_box(function: Any) -> N
     assert fields == {"min_pos_points": 0, "min_neg_points": 0, "startswith_box": True}
 
 
+def test_a_variable_that_is_no_setting_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("IOG_MODLE", "x")
+
+    FunctionLoader(None, ROOT / "deploy" / "cvat_agent.py", {}).load()
+
+    assert caplog.messages == ["IOG_MODLE is no setting; did you mean IOG_MODEL?"]
+
+
 def test_the_shape_is_the_mask_that_the_nuclio_function_answers(
     function: Any,  # noqa: ANN401
 ) -> None:
