@@ -46,7 +46,7 @@ class Served:
         self.address: Address = found[1], int(found[2])
 
     def memory(self) -> Memory:
-        """Mebibytes of the host, its workers and what they were forked from, together.
+        """Mebibytes of the host and the processes it started, together.
 
         ``rss_mb`` counts what they share for each of them, ``pss_mb`` once; both are None where
         the system does not tell.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
-from importlib.util import find_spec
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +35,7 @@ def serve(
     from serving.logs import open_log, say_ready
     from serving.pool import Pool
     from serving.server import Server, address, bind
-    from serving.worker import WorkerProcess, sharing
+    from serving.worker import WorkerProcess
 
     # Where the workers' settings come from.
     if model is not None:
@@ -43,33 +46,32 @@ def serve(
     open_log(sys.stderr, name="uvicorn.error", level=logging.WARNING)
     with bind(host, port) as listener:
         log.info("Loading the model ...")
-        if workers > 1:
-            context = sharing(_needed_by_all())
-            processes = [WorkerProcess(number, context=context) for number in range(workers)]
-        else:  # it would share its memory with nobody
-            processes = [WorkerProcess()]
+        processes = [WorkerProcess(number) for number in range(workers)]
         url = address(listener)
         try:
-            if not all(future.result() for future in [each.start() for each in processes]):
-                raise typer.Exit(1)  # the log says why
-            server = Server(
-                create_app(Pool(processes), log=log),
-                listener,
-                on_ready=lambda: say_ready(url),
-            )
-            server.run_until_stopped()
+            # A container is stopped by SIGTERM, which may come while the model is loaded.
+            with contextlib.suppress(KeyboardInterrupt), _signals(signal.default_int_handler):
+                if not all(future.result() for future in [each.start() for each in processes]):
+                    raise typer.Exit(1)  # the log says why
+                server = Server(
+                    create_app(Pool(processes), log=log),
+                    listener,
+                    on_ready=lambda: say_ready(url),
+                )
+                server.run_until_stopped()
         finally:
-            for process in processes:
-                process.close()
+            with _signals(signal.SIG_IGN):  # it takes a second; cut short, it would leave processes
+                for process in processes:
+                    process.close()
     log.info("Stopped.")
 
 
-def _needed_by_all() -> list[str]:
-    """Modules that each worker imports; a wrong guess of the engine costs memory and no more."""
-    openvino = find_spec("openvino") is not None and os.environ.get("IOG_ENGINE") != "torch"
-    engine = (
-        ["networks.openvinolibrary", "networks.openvinoengine"]
-        if openvino
-        else ["networks.torchengine"]
-    )
-    return ["main", "model_handler", "networks.choosing", *engine]
+@contextlib.contextmanager
+def _signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
+    """Give Ctrl-C and SIGTERM to a handler until the block ends."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

@@ -3,31 +3,38 @@
 What a request does to its worker, the host survives: a worker that is killed (by the system when
 memory runs out, by a decoder's defect) or that does not come back is replaced, and whoever waited
 for it gets an answer. Calls and replies cross over as JSON and bytes.
+
+Workers are started afresh and never forked: a copy of a process that has threads is a copy of their
+locks (docs/adr/0009). None outlives its host, however the host ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import json
-import multiprocessing.context
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Final, Protocol
 
 from serving.runtime import Call, Reply, Runtime, refusal
 
-__all__ = ["CALL_SECONDS", "Context", "Worker", "WorkerProcess", "sharing"]
+__all__ = ["CALL_SECONDS", "READY_SECONDS", "Worker", "WorkerProcess"]
 
 CALL_SECONDS: Final = 60.0
 """Seconds a call may take, like ``eventTimeout`` in function.yaml."""
+READY_SECONDS: Final = 300.0
+"""Seconds a start may take, like ``readinessTimeoutSeconds`` in function.yaml."""
+_PROGRESS_SECONDS: Final = 15.0
+# How soon a start that waits sees that it is no longer wanted.
+_LOOK_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.5
 # Between one failed start and the next: a machine that is short of memory needs some rest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
@@ -46,32 +53,9 @@ _OVERDUE = refusal(
 )
 
 
-Context = multiprocessing.context.SpawnContext | multiprocessing.context.ForkServerContext
-"""How processes are started. Never forked from the host: a copy of a process with threads is a copy
-of their locks."""
-_AFRESH: Final = multiprocessing.get_context("spawn")
-
-
-def sharing(modules: Sequence[str]) -> Context:
-    """Import modules once for several workers, where the system can.
-
-    On Linux the workers are then forked from a process that imports the modules and does nothing
-    else: they have the memory of the imports in common, and one that is replaced is back sooner.
-    Threads that an import starts must survive a fork, as those of OpenBLAS do. Elsewhere, and where
-    the process has no folder for its socket, each worker imports for itself.
-
-    Args:
-        modules: one that cannot be imported is left out.
-    """
-    if sys.platform != "linux":
-        return _AFRESH
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(modules))
-    try:
-        forkserver.ensure_running()
-    except OSError:
-        return _AFRESH
-    return context
+_SPAWN: Final = multiprocessing.get_context("spawn")
+# multiprocessing keeps a list of its processes, which every start looks through: one at a time.
+_PROCESSES: Final = threading.Lock()
 
 
 class Worker(Protocol):
@@ -103,7 +87,7 @@ class WorkerProcess:
         number: tells workers apart in the log.
         module: holds ``init_context`` and ``handler``.
         call_seconds: how long a call may take before the process is killed.
-        context: from `sharing`, for one of several; else it is started afresh.
+        ready_seconds: how long a start may take before the process is killed.
     """
 
     def __init__(
@@ -112,17 +96,17 @@ class WorkerProcess:
         *,
         module: str = "main",
         call_seconds: float = CALL_SECONDS,
-        context: Context = _AFRESH,
+        ready_seconds: float = READY_SECONDS,
     ) -> None:
         self._number = number
         self._module = module
         self._call_seconds = call_seconds
-        self._context = context
+        self._ready_seconds = ready_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"worker-{number}")
         self._closing = threading.Event()
         self._ready = False
         self._about: dict[str, Any] = {}
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: multiprocessing.context.SpawnProcess | None = None
         self._pipe: Connection | None = None
 
     @property
@@ -144,8 +128,11 @@ class WorkerProcess:
             return None
 
     def start(self) -> Future[bool]:
-        """Start the process; the result is whether it can take calls, the log says why not."""
-        return self._thread.submit(self._start)
+        """Start the process; the result is whether it can take calls, the log says why not.
+
+        The result is a `TimeoutError` with a sentence where the process takes too long.
+        """
+        return self._thread.submit(self._start, self._ready_seconds)
 
     def submit(self, call: Call) -> Future[Reply]:
         """Answer a call; the result is always a reply."""
@@ -167,32 +154,63 @@ class WorkerProcess:
             self._kill()
         self._thread.shutdown()
 
-    def _start(self) -> bool:
+    def _start(self, limit: float) -> bool:
         self._end()
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(
-            target=_work,
-            args=(theirs, self._module, self._number, dict(os.environ)),
-            daemon=True,
+        self._pipe, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(
+            target=_work, args=(theirs, self._module, self._number), daemon=True
         )
-        self._process.start()
+        with _PROCESSES:
+            process.start()
+        self._process = process
         theirs.close()  # so that the pipe breaks when the process ends
         try:
-            self._about = json.loads(self._pipe.recv_bytes())["ready"]
-            self._ready = True
-        except (EOFError, OSError):
+            self._ready = self._wait_ready(self._pipe, limit)
+        except (EOFError, OSError) as error:
             self._ready = False
+            if isinstance(error, TimeoutError):
+                self._kill()
+                raise
         return self._ready
+
+    def _wait_ready(self, pipe: Connection, limit: float) -> bool:
+        """Whether it can take calls; `TimeoutError` if that is not known in time."""
+        start = time.monotonic()
+        told = start
+        while not pipe.poll(max(0.0, min(_LOOK_SECONDS, start + limit - time.monotonic()))):
+            now = time.monotonic()
+            if self._closing.is_set():
+                return False
+            if now - start >= limit:
+                raise TimeoutError(
+                    f"Worker {self._number} was not ready after {limit:g} s and was ended; is the "
+                    "machine short of memory, or very busy?"
+                )
+            if now - told >= _PROGRESS_SECONDS:
+                told = now
+                _say(f"Worker {self._number} is still loading the model, {now - start:.0f} s ...")
+        self._about = json.loads(pipe.recv_bytes())["ready"]
+        return True
 
     def _restart(self) -> None:
         pause = _FIRST_PAUSE
-        while not self._closing.is_set() and not self._start():
+        while not self._closing.is_set() and not self._started_again():
             self._closing.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def _started_again(self) -> bool:
+        """Whether it can take calls now; the log says why not."""
+        try:
+            return self._start(self._ready_seconds)
+        except OSError as error:
+            _say(f"Worker {self._number} cannot be replaced yet: {error}")
+            return False
+
     def _answer(self, call: Call) -> Reply:
         if self._process is None or not self._process.is_alive():
-            self._start()  # it died while it had nothing to do, so nothing is lost
+            # It died while it had nothing to do, so nothing is lost.
+            with contextlib.suppress(OSError):
+                self._start(min(self._call_seconds, self._ready_seconds))
         if self._pipe is None or not self._ready:
             return _LOST
         try:
@@ -220,10 +238,12 @@ class WorkerProcess:
                 self._process.kill()
 
     def _end(self) -> None:
-        if self._process is not None and self._pipe is not None:
+        if self._process is not None:
             self._kill()
-            self._process.join()
-            self._process.close()
+            with _PROCESSES:
+                self._process.join()
+                self._process.close()
+        if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
 
@@ -237,11 +257,13 @@ def _receive(pipe: Connection) -> tuple[dict[str, Any], bytes]:
     return json.loads(pipe.recv_bytes()), pipe.recv_bytes()
 
 
-def _work(pipe: Connection, module: str, number: int, environment: dict[str, str]) -> None:
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _work(pipe: Connection, module: str, number: int) -> None:
     """The whole life of the worker process."""
-    os.environ.clear()
-    os.environ.update(environment)  # the host's as of now, not as of the fork server's start
-    gc.freeze()  # a collection would write to every object, and so copy the memory that is shared
+    threading.Thread(target=_end_with_host, name="end-with-host", daemon=True).start()
     # A terminal and a container's init signal the whole group: it is for the host to end this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -259,3 +281,14 @@ def _work(pipe: Connection, module: str, number: int, environment: dict[str, str
             _send(pipe, reply.header(), reply.body)
     except (EOFError, OSError):  # the host has closed the pipe, or is no more
         return
+
+
+def _end_with_host() -> None:
+    """End this process at once when its host is no more, whatever it is doing.
+
+    The system tells, by closing the host's end of a pipe; so it is told of a killed host too.
+    """
+    host = multiprocessing.parent_process()
+    assert host is not None  # this runs in workers only
+    host.join()
+    os._exit(1)

@@ -146,11 +146,9 @@ def _start(
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    """Whether it was forked by the fork server, or started afresh where there is none."""
+    """Whether multiprocessing started it to do some work."""
     try:
-        parent = process.parent()
-        forked = parent is not None and any("forkserver" in word for word in parent.cmdline())
-        return forked or any("spawn_main" in word for word in process.cmdline())
+        return any("spawn_main" in word for word in process.cmdline())
     except psutil.NoSuchProcess:  # dead, and not yet missed
         return False
 

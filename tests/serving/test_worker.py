@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 
 import httpx
@@ -16,23 +16,24 @@ import psutil
 import pytest
 
 from serving import server as hosting
+from serving import worker as worker_module
 from serving.app import create_app
 from serving.pool import Pool
 from serving.runtime import Call
 from serving.server import Server, address, bind
-from serving.worker import CALL_SECONDS, WorkerProcess, sharing
+from serving.worker import CALL_SECONDS, WorkerProcess
 
+ROOT = Path(__file__).parents[2]
 TOY = "tests.serving.toy"
 Start = Callable[..., WorkerProcess]
 
 
-@pytest.fixture(params=["afresh", "sharing"])
-def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+@pytest.fixture
+def start() -> Iterator[Start]:
     workers: list[WorkerProcess] = []
-    options = {"context": sharing([TOY])} if request.param == "sharing" else {}
 
     def starter(*, number: int = 0, call_seconds: float = CALL_SECONDS) -> WorkerProcess:
-        worker = WorkerProcess(number, module=TOY, call_seconds=call_seconds, **options)
+        worker = WorkerProcess(number, module=TOY, call_seconds=call_seconds)
         workers.append(worker)
         assert worker.start().result(60)
         return worker
@@ -49,6 +50,12 @@ def ask(worker: WorkerProcess, told: bytes) -> tuple[int, str]:
 
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def is_gone_soon(pid: int) -> bool:
+    while not gone(pid):
+        time.sleep(0.01)
+    return True
 
 
 def test_a_call_is_answered_in_another_process(start: Start) -> None:
@@ -135,24 +142,121 @@ def test_signals_to_the_group_are_left_to_the_host(start: Start) -> None:
     assert ask(worker, b"") == (201, str(worker.pid))
 
 
-def test_workers_that_share_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = sharing([TOY, "no.such.module"])
-    monkeypatch.setenv("TOY_SAYS", "set after the modules were imported")
-    worker = WorkerProcess(module=TOY, context=context)
+def test_workers_have_the_environment_of_their_start(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_SAYS", "set just now")
+
+    assert ask(start(), b"environment") == (201, "set just now")
+
+
+def test_a_start_that_hangs_is_ended_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_HANGS", "1")
+    worker = WorkerProcess(7, module=TOY, ready_seconds=0.3)
     try:
-        assert worker.start().result(60)
-        assert ask(worker, b"environment") == (201, "set after the modules were imported")
+        with pytest.raises(
+            TimeoutError, match=r"^Worker 7 was not ready after 0.3 s and was ended"
+        ):
+            worker.start().result(60)
+        assert not worker.alive
+        assert worker.pid is not None
+        assert is_gone_soon(worker.pid)
+        assert ask(worker, b"")[0] == 503  # after one more start that hangs
     finally:
         worker.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers never share")
-def test_without_a_folder_for_its_socket_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise OSError(30, "Read-only file system")
+def test_a_replacement_that_hangs_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOY_HANGS", "1")
+    worker = WorkerProcess(module=TOY, ready_seconds=3)
+    try:
+        again = worker.restart()
+        log = ""
+        while "cannot be replaced yet: Worker 0 was not ready after 3 s" not in log:
+            log += capsys.readouterr().err
+            time.sleep(0.01)
+        monkeypatch.delenv("TOY_HANGS")
+        again.result(60)
+        assert ask(worker, b"") == (201, str(worker.pid))
+    finally:
+        worker.close()
 
-    monkeypatch.setattr(forkserver, "ensure_running", refuse)
-    assert sharing([TOY]).get_start_method() == "spawn"
+
+def test_a_long_start_says_how_long_it_has_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker_module, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(worker_module, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setenv("TOY_HANGS", "1")
+    worker = WorkerProcess(3, module=TOY)
+    try:
+        started = worker.start()
+        log = ""
+        while "Worker 3 is still loading the model" not in log:
+            log += capsys.readouterr().err
+            time.sleep(0.01)
+    finally:
+        worker.close()
+    assert started.result(60) is False
+
+
+def test_closing_ends_a_start_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_HANGS", "1")
+    worker = WorkerProcess(module=TOY)
+    started = worker.start()
+    while worker.pid is None:
+        time.sleep(0.01)
+
+    worker.close()
+
+    assert started.result(60) is False
+    assert worker.pid is None
+
+
+HOST = f"""
+import sys, time
+from serving.runtime import Call
+from serving.worker import WorkerProcess
+
+if __name__ == "__main__":
+    workers = [WorkerProcess(number, module={TOY!r}) for number in range(2)]
+    starts = [worker.start() for worker in workers]
+    if sys.argv[1] == "loading":
+        while not all(worker.pid for worker in workers):
+            time.sleep(0.01)
+    else:
+        assert all(start.result(60) for start in starts)
+        for worker in workers:
+            worker.submit(Call(sys.argv[1].encode()))
+    print("now", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("doing", ["loading", "sleep", "spin", "idle"])
+def test_no_process_outlives_a_killed_host(doing: str, tmp_path: Path) -> None:
+    (tmp_path / "host.py").write_text(HOST)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if doing == "loading":
+        environment["TOY_HANGS"] = "1"
+    host = subprocess.Popen(
+        [sys.executable, tmp_path / "host.py", doing],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == "now\n"
+        started = psutil.Process(host.pid).children(recursive=True)
+        host.kill()
+    assert len(started) >= 2
+    _, left = psutil.wait_procs(started, timeout=60)
+    for process in left:
+        process.kill()
+    assert not left
 
 
 @pytest.mark.parametrize("told", [b"", b"sleep"])

@@ -11,6 +11,8 @@ import nuclio_sdk
 
 
 def init_context(context: nuclio_sdk.Context) -> None:
+    if os.environ.get("TOY_HANGS"):
+        time.sleep(600)
     wanted = os.environ.get("TOY_NEEDS")
     if wanted and not Path(wanted).exists():
         raise RuntimeError("not yet")
@@ -26,6 +28,8 @@ def handler(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
         os.kill(os.getpid(), signal.SIGKILL)
     if told == "sleep":
         time.sleep(600)
+    while told == "spin":
+        pass
     if told == "environment":
         return context.Response(body=os.environ["TOY_SAYS"], status_code=201)
     return context.Response(

@@ -1,0 +1,102 @@
+"""`iog serve`, from its first process to its last: what it says, and that nothing stays."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+import cli
+from serving import worker
+from tests.random_weights import write_random_lite
+
+ROOT = Path(cli.__file__).parent
+
+
+def serve(tmp_path: Path) -> subprocess.Popen[str]:
+    weights = write_random_lite(tmp_path / "random.pt", frame=64)
+    settings = {"IOG_MODEL": str(weights), "IOG_DEVICE": "cpu", "IOG_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "2"],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def family(host: subprocess.Popen[str], *, until: Callable[[int], bool]) -> list[psutil.Process]:
+    """All processes that the host has started, once there are enough."""
+    while not until(len(found := psutil.Process(host.pid).children(recursive=True))):
+        assert host.poll() is None
+        time.sleep(0.01)
+    return found
+
+
+def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that live on; they are killed."""
+    _, left = psutil.wait_procs(processes, timeout=60)
+    for process in left:
+        process.kill()
+    return left
+
+
+def test_a_model_that_takes_too_long_to_load_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOY_HANGS", "1")
+    toy = functools.partial(worker.WorkerProcess, module="tests.serving.toy", ready_seconds=0.3)
+    monkeypatch.setattr(worker, "WorkerProcess", toy)
+    before = signal.getsignal(signal.SIGTERM)
+
+    result = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--workers", "2"])
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (loading, sentence) = result.stderr.splitlines()
+    assert loading == "Loading the model ..."
+    assert sentence.startswith("Error: Worker 0 was not ready after 0.3 s and was ended; ")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if any("spawn_main" in word for word in child.cmdline())
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", [1, 3])
+def test_an_order_to_stop_while_the_model_loads_is_obeyed(
+    number: signal.Signals, processes: int, tmp_path: Path
+) -> None:
+    with serve(tmp_path) as host:
+        started = family(host, until=lambda count: count >= processes)
+        host.send_signal(number)
+        out, log = host.communicate()
+
+        assert host.returncode == 0
+        assert log.splitlines()[-1] == "Stopped."
+        assert "Traceback" not in log
+        assert out == ""
+    assert not left_of(started)
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_killed_host_leaves_no_process(ready: bool, tmp_path: Path) -> None:
+    with serve(tmp_path) as host:
+        assert host.stdout is not None
+        if ready:
+            assert host.stdout.readline().startswith("Ready: ")
+        started = family(host, until=lambda count: count == 3)  # with multiprocessing's tracker
+        host.kill()
+        assert not left_of(started)
