@@ -49,7 +49,7 @@ export: $(DEVELOPMENT) ## write the OpenVINO export of iog-lite that is part of 
 # Nothing else should run meanwhile. QUICK=1 is for a look, and leaves no figure to quote.
 BENCH := --model iog-lite --model iog-pascal-sbd-refinement $(if $(QUICK),--quick,--model iog-pascal-sbd) \
   --image-size 1920x1080$(if $(QUICK),,$(COMMA)4000x3000) \
-  --engine openvino --engine torch --precision fp32 --precision bf16 --sweeps --throughput
+  --engine openvino --engine torch --precision fp32 --precision bf16 --sweeps --throughput --busy
 
 bench: $(DEVELOPMENT) ## measure clicks beside "stock" into benchmarks/results (QUICK=1: into build/)
 	$(BIN)/iog bench $(BENCH) --report $(if $(QUICK),build/bench,benchmarks/results)

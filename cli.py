@@ -15,6 +15,7 @@ Whatever goes wrong is one sentence on stderr and an exit status that is not 0.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from typing import Annotated, Any
 
 import typer
@@ -99,6 +100,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of `iog`."""
+    # OpenMP reads it once, as torch is imported: threads that wait sleep, and do not take turns
+    # on the processor from those that work. What the command starts inherits it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 

@@ -32,7 +32,7 @@ class Contender:
         engine: ``IOG_ENGINE``; of stock, what it is.
         precision: ``IOG_PRECISION``; likewise.
         stock: the weights of the stock function; None for ours.
-        environment: variables for ours.
+        environment: variables for ours; an empty one is taken away.
         note: what the results must say of it.
     """
 
@@ -55,7 +55,8 @@ class WorkerProcess:
     def __init__(self, contender: Contender, *, threads: int | None = None) -> None:
         self.started = time.perf_counter()
         arguments = [] if contender.stock is None else ["--stock", str(contender.stock)]
-        environment = {**os.environ, **contender.environment}
+        changed = {**os.environ, **contender.environment}
+        environment = {name: value for name, value in changed.items() if value}
         if threads is not None:
             environment["IOG_THREADS"] = str(threads)
         self._process = subprocess.Popen(

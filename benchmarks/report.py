@@ -13,6 +13,7 @@ from benchmarks.rows import Row, as_json
 from benchmarks.sweeps import Curve
 from benchmarks.tables import (
     Table,
+    busy_table,
     click_table,
     markdown,
     stage_table,
@@ -48,6 +49,7 @@ def tables(run: Run) -> list[Table]:
         stage_table(run.rows, prefix="", title="Stages of a first click, ms and share"),
         stage_table(run.rows, prefix="next_", title="Stages of a next click, ms and share"),
         throughput_table(run.rows),
+        busy_table(run.rows),
         *(_titled(sweep_table(curves), name) for name, curves in run.curves.items()),
     ]
     return [table for table in found if table.rows]

@@ -24,8 +24,9 @@ class Row:
         precision: the arithmetic it ran in.
         image_size: width and height, such as ``1920x1080``.
         what: ``cold_start``, ``first_click``, ``next_click``, a stage of the first click (such as
-            ``decode``) or of the next (``next_decode``), or ``throughput_WxT`` for W workers of T
-            threads, where a time is that between two answers.
+            ``decode``) or of the next (``next_decode``), ``throughput_WxT`` for W workers of T
+            threads, where a time is that between two answers, or ``next_click_busy`` and
+            ``next_click_busy_spinning`` beside other programs (see `benchmarks.busy`).
         median_ms: median of the runs.
         p95_ms: 95th percentile of the runs; with few runs the slowest.
         ratio_to_stock: median over stock's of the same run; None where there is none.

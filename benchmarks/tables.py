@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.busy import AS_IT_COMES, PASSIVE
 from benchmarks.rows import STAGES, Row
 from benchmarks.sweeps import Curve
 
 __all__ = [
     "Table",
+    "busy_table",
     "click_table",
     "markdown",
     "stage_table",
@@ -80,6 +82,21 @@ def throughput_table(rows: Sequence[Row]) -> Table:
     return Table(
         "First clicks in a second under `iog serve`, and memory of all its processes",
         ("model", "engine", "image", "workers x threads", "answers/s", "RSS MiB", "PSS MiB"),
+        tuple(lines),
+    )
+
+
+def busy_table(rows: Sequence[Row]) -> Table:
+    """Next clicks beside other programs, with and without ``OMP_WAIT_POLICY=PASSIVE``."""
+    lines = []
+    for subject, size, found in _grouped(rows):
+        if PASSIVE in found:
+            passive, spinning = found[PASSIVE], found[AS_IT_COMES]
+            ratio = f"{passive.median_ms / spinning.median_ms:.2f}"
+            lines.append((*subject, size, _time(passive)[0], _time(spinning)[0], ratio))
+    return Table(
+        "Next clicks while other programs keep every core busy, ms (median, 95th percentile)",
+        ("model", "engine", "image", "OMP_WAIT_POLICY=PASSIVE", "unset", "ratio"),
         tuple(lines),
     )
 

@@ -61,6 +61,10 @@ _Sweeps = Annotated[
 _Throughput = Annotated[
     bool, typer.Option("--throughput", help="Also one worker against one for each core.")
 ]
+_Busy = Annotated[
+    bool,
+    typer.Option("--busy", help="Also next clicks on torch while every core is busy otherwise."),
+]
 
 
 def bench(
@@ -71,6 +75,7 @@ def bench(
     rounds: _Rounds = 7,
     sweeps: _Sweeps = False,
     throughput: _Throughput = False,
+    busy: _Busy = False,
     quick: _Quick = False,
     json: _Json = None,
     report: _Report = None,
@@ -98,6 +103,7 @@ def bench(
         precisions=precision or [settings.precision],
         sweeps=sweeps,
         throughput=throughput,
+        busy=busy,
         quick=quick,
     )
     run = _measure(settings, plan, asked)
@@ -124,6 +130,7 @@ class _Asked:
     precisions: list[str]
     sweeps: bool
     throughput: bool
+    busy: bool
     quick: bool
 
 
@@ -132,6 +139,7 @@ def _measure(settings: Settings, plan: Plan, asked: _Asked) -> Run:
     from rich.console import Console
 
     from benchmarks.bodies import Bodies
+    from benchmarks.busy import measure_busy
     from benchmarks.clicks import measure_clicks, stock_contender
     from benchmarks.contenders import contenders_of
     from benchmarks.machine import described
@@ -165,6 +173,8 @@ def _measure(settings: Settings, plan: Plan, asked: _Asked) -> Run:
                 # As it turned out to be, where `auto` was asked for.
                 chosen = replace(started[0], engine=first.engine, precision=first.precision)
                 rows += measure_throughput(chosen, plan, bodies, say=status.update)
+            if asked.busy and model == asked.models[0]:
+                rows += measure_busy(started[0], plan, bodies, say=status.update)
             if asked.sweeps and not curves:
                 rounds = 2 if asked.quick else 5
                 label = f"{started[0].model}, {started[0].engine} {started[0].precision}"

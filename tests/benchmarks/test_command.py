@@ -15,7 +15,7 @@ def test_a_run_compares_with_stock(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("IOG_THREADS", "1")
     monkeypatch.setenv("IOG_DEVICE", "cpu")
     arguments = ["bench", "--model", str(weights), "--engine", "torch", "--image-size", "96x64"]
-    options = ["--quick", "--rounds", "1", "--json", str(tmp_path / "rows.json")]
+    options = ["--quick", "--busy", "--rounds", "1", "--json", str(tmp_path / "rows.json")]
     done = CliRunner().invoke(app, [*arguments, *options, "--report", str(tmp_path / "results")])
     assert done.exit_code == 0, done.output
     assert "first click" in done.output
@@ -26,6 +26,9 @@ def test_a_run_compares_with_stock(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for what in ("cold_start", "first_click", "next_click", "network", "encode"):
         assert ratios["stock", what] == 1
         assert ratios["mine", what] > 0
+    busy = {row["what"]: row["runs"] for row in rows if "busy" in row["what"]}
+    assert busy == {"next_click_busy": 4, "next_click_busy_spinning": 4}
+    assert "OMP_WAIT_POLICY=PASSIVE" in done.output
     (report,) = (tmp_path / "results").glob("*.md")
     assert "| stock | torch fp32 | 96x64 |" in report.read_text()
 

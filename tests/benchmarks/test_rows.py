@@ -9,7 +9,7 @@ from benchmarks.machine import cpu, described, slug
 from benchmarks.report import Run, tables, write_report
 from benchmarks.rows import STAGES, Row, as_json, measured
 from benchmarks.sweeps import Curve, Point
-from benchmarks.tables import click_table, markdown, stage_table, throughput_table
+from benchmarks.tables import busy_table, click_table, markdown, stage_table, throughput_table
 
 WHAT = {"model": "m", "engine": "torch", "precision": "fp32", "image_size": "64x48"}
 
@@ -74,6 +74,13 @@ def test_tables_say_what_was_measured() -> None:
     (line,) = throughput_table(rows()).rows
     assert line[3:] == ("2 x 1", "4.00", "100", "")
     assert click_table([row("cold_start", [1.0])]).rows == ()
+
+
+def test_clicks_beside_other_programs_have_the_ratio_of_the_two_ways_to_wait() -> None:
+    found = [row("next_click_busy", [20.0, 30.0]), row("next_click_busy_spinning", [250.0])]
+    (line,) = busy_table(found).rows
+    assert line[3:] == ("25 (30)", "250 (250)", "0.10")
+    assert busy_table(rows()).rows == ()
 
 
 def test_random_weights_are_told() -> None:

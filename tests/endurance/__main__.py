@@ -19,7 +19,7 @@ from cores import available_cores
 from tests.endurance.report import write
 
 ROOT = Path(__file__).parents[2]
-GROUPS = ("fuzz", "bombs", "soak", "concurrency", "faults", "fetching", "security")
+GROUPS = ("fuzz", "bombs", "soak", "concurrency", "starts", "faults", "fetching", "security")
 FIGURES = ROOT / "runs" / "endurance"
 
 

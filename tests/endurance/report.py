@@ -56,6 +56,13 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
          "request alone, s=request_alone_s", "slowest answer, s=slowest_answer_s",
          "median refusal, s=median_refusal_s"),
     ),
+    "starts": (
+        "Starts",
+        "`iog serve --workers 2`, five at a time, while a program keeps each core busy. Every one "
+        "was ready, answered, ended on SIGTERM and left no process.",
+        ("engine=engine", "starts=starts", "median until ready, s=median_s",
+         "slowest, s=slowest_s"),
+    ),
     "faults": ("Faults", "", ("what=fault", "outcome=outcome", "seconds=seconds")),
 }  # fmt: skip
 

@@ -22,8 +22,12 @@ from tests.random_weights import write_random_lite
 ROOT = Path(cli.__file__).parent
 
 
-def serve(tmp_path: Path) -> subprocess.Popen[str]:
-    weights = write_random_lite(tmp_path / "random.pt", frame=64)
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_lite(tmp_path_factory.mktemp("weights") / "random.pt", frame=64)
+
+
+def serve(weights: Path) -> subprocess.Popen[str]:
     settings = {"IOG_MODEL": str(weights), "IOG_DEVICE": "cpu", "IOG_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "2"],
@@ -77,9 +81,9 @@ def test_a_model_that_takes_too_long_to_load_is_one_sentence(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("processes", [1, 3])
 def test_an_order_to_stop_while_the_model_loads_is_obeyed(
-    number: signal.Signals, processes: int, tmp_path: Path
+    number: signal.Signals, processes: int, weights: Path
 ) -> None:
-    with serve(tmp_path) as host:
+    with serve(weights) as host:
         started = family(host, until=lambda count: count >= processes)
         host.send_signal(number)
         out, log = host.communicate()
@@ -92,8 +96,8 @@ def test_an_order_to_stop_while_the_model_loads_is_obeyed(
 
 
 @pytest.mark.parametrize("ready", [False, True])
-def test_a_killed_host_leaves_no_process(ready: bool, tmp_path: Path) -> None:
-    with serve(tmp_path) as host:
+def test_a_killed_host_leaves_no_process(ready: bool, weights: Path) -> None:
+    with serve(weights) as host:
         assert host.stdout is not None
         if ready:
             assert host.stdout.readline().startswith("Ready: ")
