@@ -39,6 +39,12 @@ def serve(weights: Path) -> subprocess.Popen[str]:
     )
 
 
+def descendants() -> set[psutil.Process]:
+    """All workers below this process."""
+    found = psutil.Process().children(recursive=True)
+    return {each for each in found if any("spawn_main" in word for word in each.cmdline())}
+
+
 def family(host: subprocess.Popen[str], *, until: Callable[[int], bool]) -> list[psutil.Process]:
     """All processes that the host has started, once there are enough."""
     while not until(len(found := psutil.Process(host.pid).children(recursive=True))):
@@ -61,7 +67,7 @@ def test_a_model_that_takes_too_long_to_load_is_one_sentence(
     monkeypatch.setenv("TOY_HANGS", "1")
     toy = functools.partial(worker.WorkerProcess, module="tests.serving.toy", ready_seconds=0.3)
     monkeypatch.setattr(worker, "WorkerProcess", toy)
-    before = signal.getsignal(signal.SIGTERM)
+    before, children = signal.getsignal(signal.SIGTERM), descendants()
 
     result = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--workers", "2"])
 
@@ -71,11 +77,7 @@ def test_a_model_that_takes_too_long_to_load_is_one_sentence(
     assert loading == "Loading the model ..."
     assert sentence.startswith("Error: Worker 0 was not ready after 0.3 s and was ended; ")
     assert signal.getsignal(signal.SIGTERM) == before
-    assert not [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if any("spawn_main" in word for word in child.cmdline())
-    ]
+    assert not descendants() - children
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
