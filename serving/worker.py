@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -53,6 +54,7 @@ _OVERDUE = refusal(
 )
 
 
+_LOG: Final = logging.getLogger("iog")  # see serving.logs.open_log
 _SPAWN: Final = multiprocessing.get_context("spawn")
 # multiprocessing keeps a list of its processes, which every start looks through: one at a time.
 _PROCESSES: Final = threading.Lock()
@@ -188,7 +190,9 @@ class WorkerProcess:
                 )
             if now - told >= _PROGRESS_SECONDS:
                 told = now
-                _say(f"Worker {self._number} is still loading the model, {now - start:.0f} s ...")
+                _LOG.info(
+                    "Worker %d is still loading the model, %.0f s ...", self._number, now - start
+                )
         self._about = json.loads(pipe.recv_bytes())["ready"]
         return True
 
@@ -203,7 +207,7 @@ class WorkerProcess:
         try:
             return self._start(self._ready_seconds)
         except OSError as error:
-            _say(f"Worker {self._number} cannot be replaced yet: {error}")
+            _LOG.warning("Worker %d cannot be replaced yet: %s", self._number, error)
             return False
 
     def _answer(self, call: Call) -> Reply:
@@ -255,10 +259,6 @@ def _send(pipe: Connection, header: object, body: bytes) -> None:
 
 def _receive(pipe: Connection) -> tuple[dict[str, Any], bytes]:
     return json.loads(pipe.recv_bytes()), pipe.recv_bytes()
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def _work(pipe: Connection, module: str, number: int) -> None:

@@ -74,7 +74,7 @@ def test_a_model_that_takes_too_long_to_load_is_one_sentence(
     assert result.exit_code == 1
     assert result.stdout == ""
     (loading, sentence) = result.stderr.splitlines()
-    assert loading == "Loading the model ..."
+    assert loading.endswith("Loading the model ...")
     assert sentence.startswith("Error: Worker 0 was not ready after 0.3 s and was ended; ")
     assert signal.getsignal(signal.SIGTERM) == before
     assert not descendants() - children
@@ -91,7 +91,7 @@ def test_an_order_to_stop_while_the_model_loads_is_obeyed(
         out, log = host.communicate()
 
         assert host.returncode == 0
-        assert log.splitlines()[-1] == "Stopped."
+        assert log.splitlines()[-1].endswith(" Stopped.")
         assert "Traceback" not in log
         assert out == ""
     assert not left_of(started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -167,15 +168,13 @@ def test_a_start_that_hangs_is_ended_with_a_sentence(monkeypatch: pytest.MonkeyP
 
 
 def test_a_replacement_that_hangs_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("TOY_HANGS", "1")
     worker = WorkerProcess(module=TOY, ready_seconds=3)
     try:
         again = worker.restart()
-        log = ""
-        while "cannot be replaced yet: Worker 0 was not ready after 3 s" not in log:
-            log += capsys.readouterr().err
+        while "cannot be replaced yet: Worker 0 was not ready after 3 s" not in caplog.text:
             time.sleep(0.01)
         monkeypatch.delenv("TOY_HANGS")
         again.result(60)
@@ -185,17 +184,16 @@ def test_a_replacement_that_hangs_is_tried_again(
 
 
 def test_a_long_start_says_how_long_it_has_taken(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="iog")
     monkeypatch.setattr(worker_module, "_PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(worker_module, "_LOOK_SECONDS", 0.1)
     monkeypatch.setenv("TOY_HANGS", "1")
     worker = WorkerProcess(3, module=TOY)
     try:
         started = worker.start()
-        log = ""
-        while "Worker 3 is still loading the model" not in log:
-            log += capsys.readouterr().err
+        while "Worker 3 is still loading the model" not in caplog.text:
             time.sleep(0.01)
     finally:
         worker.close()
