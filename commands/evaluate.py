@@ -122,8 +122,8 @@ def evaluate(
 ) -> None:
     """Score models: a tight box and a click inside, then clicks on the largest error."""
     official = protocol == "official"
-    _refuse(official, jitter=bool(jitter), noc=noc, vary_box=vary_box)
-    _refuse(not official, legacy_stretch=legacy_stretch, save_masks=save_masks)
+    _refuse(official, "annotator", jitter=bool(jitter), noc=noc, vary_box=vary_box)
+    _refuse(not official, "official", legacy_stretch=legacy_stretch, save_masks=save_masks)
     if save_masks and out is None:
         raise typer.BadParameter("it needs --out.", param_hint="--save-masks")
 
@@ -167,12 +167,12 @@ def _environment(engine: str | None, precision: str | None) -> dict[str, str]:
     return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _refuse(wrong: bool, **options: bool) -> None:
-    """Refuse the options that are given, if they belong to the other protocol."""
+def _refuse(wrong: bool, protocol: str, **options: bool) -> None:
+    """Refuse the options that are given, if they belong to another protocol."""
     for name, given in options.items():
         if wrong and given:
             option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(f"{option} belongs to the other --protocol.")
+            raise typer.BadParameter(f"{option} belongs to --protocol {protocol}.")
 
 
 class _Run:

@@ -82,7 +82,7 @@ def predict(
     }
     if output is None and overlay is None and json is None:
         output = Path(f"{image.stem}-mask.png")
-    _check_names(image, output=output, overlay=overlay)
+    _check_names(image, output=output, overlay=overlay, json=json)
     settings = Settings.from_env().with_model(model)
 
     # torch comes with this: what needs no model has been refused by now
@@ -166,15 +166,18 @@ def _numbers(option: str, text: str, count: int) -> list[float]:
     return numbers
 
 
-def _check_names(image: Path, *, output: Path | None, overlay: Path | None) -> None:
+def _check_names(
+    image: Path, *, output: Path | None, overlay: Path | None, json: str | None
+) -> None:
     """Refuse early what could not be written later, or would overwrite the image."""
     for option, path, endings in (
         ("--output", output, (".png",)),
         ("--overlay", overlay, _PICTURES),
+        ("--json", None if json in (None, "-") else Path(json), ()),
     ):
         if path is None:
             continue
-        if path.suffix.lower() not in endings:
+        if endings and path.suffix.lower() not in endings:
             raise typer.BadParameter(
                 f"{path} does not end in {' or '.join(endings)}.", param_hint=option
             )

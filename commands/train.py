@@ -144,6 +144,10 @@ def _settings(given: list[str]) -> dict[str, Any]:
         *above, name = key.strip().split(".")
         for part in above:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(
+                    f"{part} has two values, one of {key}.", param_hint="--set"
+                )
         place[name] = parsed
     return table
 
@@ -227,6 +231,7 @@ def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context ma
             if not self.told and done > 1:  # the run went on from here
                 bar.reset(task, completed=done)
             self.told = True
+            bar.start()  # not sooner: what is refused at once draws no bar
             bar.update(task, completed=done)
             if row is not None:
                 bar.update(task, rate=f"{row['samples_per_s']:.1f}/s")
@@ -234,11 +239,11 @@ def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context ma
 
     @contextmanager
     def running() -> Any:  # noqa: ANN401
-        with bar:
-            report = Report()
-            yield report
-            if not report.told:
-                bar.update(task, completed=steps)
+        try:
+            yield Report()
+        finally:
+            if bar.live.is_started:
+                bar.stop()
 
     task = bar.add_task("training", total=steps, rate="")
     return running()

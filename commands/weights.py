@@ -85,6 +85,7 @@ def install(
             metavar="FOLDER",
             help="Where to put it, such as the weights folder of a checkout to deploy "
             "[default: IOG_WEIGHTS_DIR].",
+            file_okay=False,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace weights of that name.")] = False,

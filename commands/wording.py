@@ -32,5 +32,7 @@ def in_words(error: RequestError) -> str:
     message = _FIELD.sub(lambda found: _OPTIONS[found[1]], error.message)
     field = (error.field or "").partition("[")[0]
     hint = _HINTS.get(field, error.hint) if isinstance(error, MalformedRequest) else error.hint
-    hint = re.sub(r"^Send\b", "Give", hint).replace(", base64-encoded", "")
+    hint = re.sub(r"^Send\b", "Give", hint)
+    for elsewhere in (", base64-encoded", " on the server"):
+        hint = hint.replace(elsewhere, "")
     return f"{message} {hint}".rstrip()

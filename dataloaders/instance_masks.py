@@ -124,7 +124,7 @@ class _Tar:
             with tarfile.open(path) as archive:
                 self._places = {m.name: (m.offset_data, m.size) for m in archive if m.isfile()}
         except tarfile.TarError as error:
-            raise DatasetError(f"{path} is not a tar file: {error}") from error
+            raise DatasetError(f"{path} is neither a folder nor a readable tar file") from error
 
     def read(self, name: str) -> bytes:
         try:

@@ -70,7 +70,10 @@ def fetch(
                 return present
             _fetch(row, target, source=source or row.source, sha256=sha256, progress=progress)
     except OSError as error:
-        raise WeightsError(f"{row.filename} cannot be stored in {weights_dir}: {error}.") from error
+        reason = error.strerror or error
+        raise WeightsError(
+            f"{row.filename} cannot be stored in {weights_dir}: {reason}."
+        ) from error
     return target
 
 

@@ -183,7 +183,7 @@ def resolve(name_or_path: str, *, weights_dir: Path) -> tuple[WeightsRow | None,
     known = ", ".join([*TABLE, *installed(weights_dir)])
     raise WeightsError(
         f"There are no weights called {name_or_path!r}; known are {known}, or give the path of a "
-        "file."
+        f"file{_as_path(name_or_path)}."
     )
 
 
@@ -206,6 +206,11 @@ def own_row(path: Path, *, architecture: str) -> WeightsRow:
         threshold=like.threshold,
         licence="as its maker states",
     )
+
+
+def _as_path(name: str) -> str:
+    """What makes a file's name a path, where it is one's."""
+    return f", which is ./{name}" if os.path.isfile(name) else ""
 
 
 def _is_path(name_or_path: str) -> bool:

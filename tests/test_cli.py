@@ -200,7 +200,9 @@ def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
         (("photo.png", *BOX_ARGUMENTS, "--output", "m.jpg"), ("--output", ".png")),
         (("photo.png", *BOX_ARGUMENTS, "--overlay", "o.txt"), ("--overlay", ".png or .jpg")),
         (("photo.png", *BOX_ARGUMENTS, "--output", "photo.png"), ("the image itself",)),
+        (("photo.png", *BOX_ARGUMENTS, "--json", "photo.png"), ("--json", "the image itself")),
         (("photo.png", *BOX_ARGUMENTS, "--output", "no/m.png"), ("no/m.png: No such file",)),
+        (("photo.png", *BOX_ARGUMENTS, "--model", "photo.png"), ("file, which is ./photo.png.",)),
         (("missing.png", *BOX_ARGUMENTS), ("missing.png", "does not exist")),
         (
             ("notes.txt", *BOX_ARGUMENTS),
@@ -226,6 +228,12 @@ def test_a_wrong_setting_is_a_sentence(iog: Iog, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("IOG_PRECISION", "fp8")
 
     refused(iog("predict", "photo.png", *BOX_ARGUMENTS), "IOG_PRECISION is 'fp8'")
+
+
+def test_a_hint_does_not_speak_of_a_server(iog: Iog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IOG_MAX_PIXELS", "100")
+
+    refused(iog("predict", "photo.png", *BOX_ARGUMENTS), "smaller image, or raise IOG_MAX_PIXELS.")
 
 
 def test_a_defect_is_a_sentence_too_and_a_traceback_on_request(
@@ -289,6 +297,8 @@ def test_weights_of_ones_own_get_a_name(iog: Iog, here: Path, random_lite: Path)
     assert "mine: crop to 256 pixels, threshold 0.5" in listed
     assert "mine: good: iog-lite" in iog("weights", "verify").stdout
     refused(iog("weights", "install", str(random_lite), "--name", "mine"), "--force")
+    to_file = iog("weights", "install", str(random_lite), "--name", "mine", "--to", "photo.png")
+    refused(to_file, "'--to'", "'photo.png' is a file")
     elsewhere = iog("weights", "install", str(random_lite), "--name", "mine", "--to", "deploy")
     assert elsewhere.stdout == "deploy/mine.pt\n"
 
@@ -339,6 +349,14 @@ def test_weights_fetch_refuses_a_source_it_cannot_use(iog: Iog, source: str) -> 
     head, error = result.stderr.splitlines()
     assert head == "Fetching IOG_PASCAL.pth ..."
     assert error.startswith("Error: ")
+
+
+def test_weights_fetch_says_why_a_folder_takes_nothing(
+    iog: Iog, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOG_WEIGHTS_DIR", str(here / "photo.png"))
+    result = iog("weights", "fetch", "iog-pascal", "--from", str(BUNDLED))
+    refused(result, "photo.png: Not a directory.")
 
 
 def test_weights_fetch_knows_its_names_before_it_draws_a_bar(iog: Iog) -> None:

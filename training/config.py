@@ -21,6 +21,8 @@ CHOICES = {
     "loss": ("focal_iou", "summed_bce"),
 }
 
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
 
 @dataclass(frozen=True)
 class Upstream:
@@ -166,8 +168,9 @@ class TrainingConfig:
             values = tomllib.loads(path.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
+            reason = (isinstance(error, OSError) and error.strerror) or error
             raise SettingsError(
-                f"{path} cannot be read: {error}; give a file, or one of: {known}"
+                f"{path} cannot be read: {reason}; give a file, or one of: {known}"
             ) from None
         for key, value in overrides.items():
             if isinstance(value, Mapping) and isinstance(values.get(key), dict):
@@ -215,11 +218,13 @@ def _check(settings: type[Any], values: object, *, where: str) -> None:
     for name, value in values.items():
         if name not in known:
             raise SettingsError(f"unknown setting {where}{name}; known: {', '.join(sorted(known))}")
+        if name == "set_weights" and not (
+            isinstance(value, dict) and all(type(v) in (int, float) for v in value.values())
+        ):
+            raise SettingsError(f"{name} is {value!r}; it must be a table of numbers")
         default = known[name]
         if default is MISSING or is_dataclass(value):
             continue
         allowed = (int, float) if isinstance(default, float) else type(default)
         if not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool):
-            raise SettingsError(
-                f"{where}{name} is {value!r}, which is not of the type of {default!r}"
-            )
+            raise SettingsError(f"{where}{name} is {value!r}; it must be {_WORDS[type(default)]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ def load_mobilenet(backbone: MobileNetV1, path: Path) -> None:
     Raises:
         WeightsError: the file is no such file.
     """
+    if not zipfile.is_zipfile(path):  # NumPy would advise to unpickle it
+        raise WeightsError(f"{path} does not hold MobileNetV1's arrays: it is no .npz file.")
     try:
         _copy_mobilenet(backbone, path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

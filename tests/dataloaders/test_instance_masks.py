@@ -77,5 +77,5 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"no archive at all")
-    with pytest.raises(DatasetError, match="is not a tar file"):
+    with pytest.raises(DatasetError, match=r"is neither a folder nor a readable tar file$"):
         InstanceMasks(tmp_path / "a.tar", split=None)

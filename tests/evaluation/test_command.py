@@ -133,9 +133,9 @@ def test_the_default_model_is_that_of_the_settings(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--protocol official --vary-box", "--vary-box belongs to the other --protocol"),
-        ("--protocol official --jitter 3", "--jitter belongs to the other --protocol"),
-        ("--legacy-stretch", "--legacy-stretch belongs to the other --protocol"),
+        ("--protocol official --vary-box", "--vary-box belongs to --protocol annotator."),
+        ("--protocol official --jitter 3", "--jitter belongs to --protocol annotator."),
+        ("--legacy-stretch", "--legacy-stretch belongs to --protocol official."),
         ("--protocol official --save-masks", "it needs --out"),
         ("--model box --model box", "two models are called 'box'"),
         ("--protocol strict", "annotator"),

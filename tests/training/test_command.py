@@ -128,7 +128,13 @@ def test_every_recipe_trains(path: Path, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ("iog-lite --data masks:no", ["no does not exist"]),
-        ("nothing --data masks:data", ["nothing cannot be read", "fine-tune, iog-lite"]),
+        ("nothing --data masks:data", ["nothing cannot be read: No such file or directory; give"]),
+        ("nothing --data masks:data", ["or one of: fine-tune, iog-lite"]),
+        ("iog-lite --data masks:data --set steps=abc", ["'abc'; it must be a whole number"]),
+        ("iog-lite --data masks:data --set crop.antialias=1", ["it must be true or false"]),
+        ("iog-lite --data masks:data --set set_weights=5", ["it must be a table of numbers"]),
+        ("iog-lite --data masks:data --set crop=2 --set crop.frame=1", ["crop has two values"]),
+        ("iog-lite --data masks:data --initial no.npz", ["arrays: it is no .npz file."]),
         ("iog-lite --data masks:data --set stepz=2", ["unknown setting stepz; known: "]),
         ("iog-lite --data masks:data --set steps", ["'steps' is not KEY=VALUE"]),
         ("iog-lite --data masks:data --set loss=hinge", ["loss is 'hinge'; it must be one of"]),
@@ -145,7 +151,10 @@ def test_what_cannot_be_trained_is_a_sentence(
     tmp_path: Path, arguments: str, words: list[str]
 ) -> None:
     write_folder(tmp_path / "data", photos=3)
-    refused(iog_train(arguments + " --out run"), *words)
+    (tmp_path / "no.npz").write_text("hello")
+    result = iog_train(arguments + " --out run")
+    refused(result, *words)
+    assert "0:00:00" not in result.output  # no progress of what does not begin
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
