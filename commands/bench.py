@@ -106,6 +106,7 @@ def bench(
         busy=busy,
         quick=quick,
     )
+    _refuse_early(asked, json)
     run = _measure(settings, plan, asked)
     from benchmarks.report import tables, write_report
     from benchmarks.rows import as_json
@@ -132,6 +133,20 @@ class _Asked:
     throughput: bool
     busy: bool
     quick: bool
+
+
+def _refuse_early(asked: _Asked, json: Path | None) -> None:
+    """Refuse before minutes of measuring what would be refused after them.
+
+    Raises:
+        SettingsError: an engine or a precision is unknown.
+    """
+    for engine in asked.engines:
+        Settings.from_env({"IOG_ENGINE": engine})
+    for precision in asked.precisions:
+        Settings.from_env({"IOG_PRECISION": precision})
+    if json is not None and not json.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {json.parent}.", param_hint="--json")
 
 
 def _measure(settings: Settings, plan: Plan, asked: _Asked) -> Run:

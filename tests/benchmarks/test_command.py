@@ -38,3 +38,27 @@ def test_sizes_that_are_none_are_refused(size: str) -> None:
     done = CliRunner().invoke(app, ["bench", "--image-size", size])
     assert done.exit_code == 2
     assert "1920x1080" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "torch", "--engine", "foo"], "IOG_ENGINE is 'foo'; it must be one of: auto"),
+        (["--precision", "fp8"], "IOG_PRECISION is 'fp8'; it must be one of: fp32"),
+        (["--json", "no/rows.json"], "there is no folder no."),
+    ],
+)
+def test_what_would_be_refused_in_the_end_is_refused_at_once(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def measure(*_: object) -> None:
+        raise AssertionError("it measured")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("commands.bench._measure", measure)
+    done = CliRunner().invoke(app, ["bench", *arguments])
+    assert done.exit_code != 0
+    assert message in done.output
