@@ -12,33 +12,25 @@ ARG NUCLIO_UHTTPC_IMAGE=quay.io/nuclio/uhttpc:0.0.1-${NUCLIO_ARCH}
 
 # ---- what both need: the pinned packages, wheels only, so that no compiler is ever wanted
 FROM python:${PYTHON_VERSION}-slim AS packages
-COPY requirements.txt requirements-openvino.txt /opt/iog/
-# All but torch and what only torch needs; Nuclio brings the nuclio_sdk of its own version.
-RUN grep -Ev '^(nuclio_sdk|torch|fsspec|Jinja2|MarkupSafe|mpmath|networkx|sympy)==' \
-        /opt/iog/requirements.txt > /opt/iog/serving.txt \
-    && pip install --no-cache-dir --only-binary=:all: --no-deps --requirement /opt/iog/serving.txt \
-        --requirement /opt/iog/requirements-openvino.txt
+COPY requirements.txt requirements-torch.txt /opt/iog/
+# Nuclio brings the nuclio_sdk of its own version.
+RUN grep -v '^nuclio_sdk==' /opt/iog/requirements.txt > /opt/iog/serving.txt \
+    && pip install --no-cache-dir --only-binary=:all: --no-deps --requirement /opt/iog/serving.txt
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     OMP_WAIT_POLICY=PASSIVE \
     IOG_WEIGHTS_DIR=/opt/iog/weights \
     HOME=/tmp
 
-# ---- and torch, which reads weights and exports them
-FROM packages AS torch
-# torch alone comes from here: builds without CUDA. PyPI has everything else.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN grep -v '^nuclio_sdk==' /opt/iog/requirements.txt > /opt/iog/everything.txt \
-    && pip install --no-cache-dir --only-binary=:all: --no-deps \
-        --extra-index-url "${TORCH_INDEX}" "$(grep '^torch==' /opt/iog/everything.txt)" \
-    && pip install --no-cache-dir --only-binary=:all: --requirement /opt/iog/everything.txt
-
-# ---- the model: found or fetched, checked, and exported, before the code is copied
-FROM torch AS model
+# ---- the model, before the code is copied: found or fetched, checked, and exported. Another model
+# than iog-lite needs torch for this, which stays out of the images.
+FROM packages AS model
 # A name from `iog weights list`, or that of NAME.pt in weights/.
 ARG IOG_MODEL=iog-lite
 # A file or an address to take published weights from, in place of Google Drive.
 ARG IOG_MIRROR=
+# Where torch comes from then: builds without CUDA.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /opt/iog/build
 COPY caching.py cli.py cores.py errors.py predictor.py settings.py ./
 COPY commands commands
@@ -55,7 +47,7 @@ FROM ${NUCLIO_UHTTPC_IMAGE} AS uhttpc
 FROM ${NUCLIO_ONBUILD_IMAGE} AS processor
 
 # ---- (a) the function with Nuclio's processor inside
-FROM torch AS nuclio
+FROM packages AS nuclio
 ARG PYTHON_VERSION
 ARG IOG_MODEL=iog-lite
 ENV IOG_MODEL=${IOG_MODEL}

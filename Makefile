@@ -12,21 +12,22 @@ COMMA := ,
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# PyTorch's builds without CUDA. Where it cannot be reached, pip takes torch from its usual index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # One stamp for each requirements file: `make run` needs only the first.
 SERVING := $(VENV)/.serving
+TORCH := $(VENV)/.torch
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup openvino run test export endurance check bench format clean
+.PHONY: help setup torch run test export endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(SERVING) ## set up .venv with what serving needs
 
-openvino: $(SERVING) ## install OpenVINO and export MODEL, which `make run` then uses
-	$(PIP) -r requirements-openvino.txt
-	$(BIN)/iog export $(MODEL)
+torch: $(TORCH) ## add torch: training, evaluating, published weights; CUDA=1 for a GPU
 
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
@@ -69,10 +70,20 @@ $(BIN)/python:
 
 $(SERVING): requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) (once; some minutes the first time) ..."
-	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -r requirements.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt requirements-openvino.txt requirements-agent.txt $(SERVING)
-	$(PIP) -r requirements-dev.txt
+# A second index is asked for torch alone. The build for CUDA brings libraries that no list holds.
+$(TORCH): requirements-torch.txt | $(SERVING)
+ifdef CUDA
+	$(PIP) -r requirements-torch.txt
+else
+	$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' requirements-torch.txt)"
+	$(PIP) --no-deps -r requirements-torch.txt
+endif
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt requirements-agent.txt $(SERVING) $(TORCH)
+	$(PIP) --no-deps -r requirements-dev.txt
 	@touch $@

@@ -31,7 +31,7 @@ from commands.serve import serve
 from commands.size import size
 from commands.train import train
 from commands.wording import in_words
-from errors import DatasetError, RequestError, SettingsError, WeightsError
+from errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
 from settings import unknown_variables
 
 __all__ = ["app", "main"]
@@ -49,6 +49,11 @@ class _Sentences(TyperGroup):
             text = in_words(error)
         except (SettingsError, WeightsError, DatasetError) as error:
             text = str(error)
+        except ModuleNotFoundError as error:
+            if ctx.params["debug"]:
+                raise
+            # What serving needs is there, or `iog` would not start: the rest comes with torch.
+            text = f"This needs {error.name}: {INSTALL_TORCH}."
         except OSError as error:
             text = _os_sentence(error)
         except Exception as error:

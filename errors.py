@@ -18,9 +18,10 @@ happened. Codes are part of the interface: clients compare them, so they are nev
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 __all__ = [
+    "INSTALL_TORCH",
     "Code",
     "DatasetError",
     "InternalError",
@@ -32,6 +33,9 @@ __all__ = [
     "UnusableRequest",
     "WeightsError",
 ]
+
+INSTALL_TORCH: Final = "install it with `make torch` (or `pip install -r requirements-torch.txt`)"
+"""What to type where torch, or what comes with it, is missing."""
 
 Code = Literal[
     # 400

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from errors import SettingsError
+from errors import INSTALL_TORCH, SettingsError
 from networks.engines import Engine
 from networks.exports import FOLDER, Export, find_export
 from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
@@ -71,22 +71,21 @@ def start_engine(
         _check_openvino(precision, device)
         export = _exported(model, weights_dir, sha256, threads)
         return _openvino(export, precision, threads)
+    without = None
     if engine == "auto" and precision in HINTS and is_installed() and not _gpu_wanted(device):
-        found, reason = find_export(model, weights_dir=weights_dir, sha256=sha256)
+        found, without = find_export(model, weights_dir=weights_dir, sha256=sha256)
         if found is not None:
             return _openvino(found, precision, threads)
-        _LOG.info("torch runs the model, since %s to use OpenVINO.", reason)
+    if find_spec("torch") is None:
+        raise SettingsError(_no_torch(model, engine, precision, device, without))
+    if without is not None:
+        _LOG.info("torch runs the model, since %s to use OpenVINO.", without)
     return _torch(model, weights_dir, sha256, precision, device, threads)
 
 
 def _torch(
     model: str, weights_dir: Path, sha256: str | None, precision: str, device: str, threads: int
 ) -> Running:
-    if find_spec("torch") is None:
-        raise SettingsError(
-            "torch is not installed, and OpenVINO cannot run the model: install one of them, or "
-            "export the model with `iog export` where torch is."
-        )
     import torch
 
     from networks.folded import load_form
@@ -107,6 +106,21 @@ def _torch(
     return Running(TorchEngine(network), form.row, "torch", place)
 
 
+def _no_torch(model: str, engine: str, precision: str, device: str, without: str | None) -> str:
+    """Why torch has to run a model, where it is not installed."""
+    if engine == "torch":
+        why = "IOG_ENGINE is 'torch'"
+    elif device == "cuda":
+        why = "IOG_DEVICE is 'cuda'"
+    elif precision not in HINTS:
+        why = f"IOG_PRECISION is {precision!r}"
+    elif without is None:
+        why = "OpenVINO is not installed"
+    else:
+        why = f"OpenVINO cannot run {model}, as {without}"
+    return f"{why}. That needs torch, which is not installed: {INSTALL_TORCH}."
+
+
 def _openvino(export: Export, precision: str, threads: int) -> Running:
     engine = OpenVINOEngine(export, precision=precision, threads=threads)
     return Running(engine, export.row, "openvino", "cpu")
@@ -115,8 +129,8 @@ def _openvino(export: Export, precision: str, threads: int) -> Running:
 def _check_openvino(precision: str, device: str) -> None:
     if not is_installed():
         raise SettingsError(
-            "IOG_ENGINE is 'openvino', which is not installed: `pip install -r "
-            "requirements-openvino.txt`, or set it to auto."
+            "IOG_ENGINE is 'openvino', which is not installed: `pip install --no-deps -r "
+            "requirements.txt`, or set it to auto."
         )
     if device == "cuda":
         raise SettingsError(
@@ -138,7 +152,7 @@ def _exported(model: str, weights_dir: Path, sha256: str | None, threads: int) -
         return found
     problem = SettingsError(f"IOG_ENGINE is 'openvino', but {reason}.")
     if find_spec("torch") is None:
-        raise problem
+        raise SettingsError(f"{problem} That needs torch, which is not installed: {INSTALL_TORCH}.")
     folder = weights_dir / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,4 +187,6 @@ def _export_apart(model: str, weights_dir: Path, threads: int, problem: Settings
 
 def _gpu_wanted(device: str) -> bool:
     """Whether torch should look for a GPU; it is asked itself only where there may be one."""
-    return device == "cuda" or (device == "auto" and any(path.exists() for path in _GPUS))
+    if device == "auto":
+        return find_spec("torch") is not None and any(path.exists() for path in _GPUS)
+    return device == "cuda"

@@ -98,7 +98,7 @@ def export(
     """
     if not is_installed():
         raise SettingsError(
-            "OpenVINO is not installed: `pip install -r requirements-openvino.txt`."
+            "OpenVINO is not installed: `pip install --no-deps -r requirements.txt`."
         )
     if threads is not None:
         torch.set_num_threads(threads)

@@ -5,18 +5,22 @@
     FOLDER/NAME/decoder.xml .bin that and [1, 2, S, S] -> [1, 1, S, S]; networks with clicks only
     FOLDER/NAME/fp32/            the same for fp32, if it is another model there (``winograd``)
 
+    python -m networks.exports NAME WEIGHTS_DIR      exit status 0 if there is one to be used
+
 ``exporting`` writes them. An export of other weights than those of the name is stale and not used.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from dataloaders.geometry import CropRule
+from errors import WeightsError
 from networks.weightfiles import check_identity, sha256_of
 from networks.weights import BUNDLED_DIR, WeightsRow, own_row, resolve
 
@@ -144,3 +148,10 @@ def _read(folder: Path, *, row: WeightsRow | None, path: Path) -> Export:
     if not all(path.is_file() for path in found.files):
         raise ValueError("a file is missing")
     return found
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(find_export(sys.argv[1], weights_dir=Path(sys.argv[2]))[0] is None)
+    except WeightsError:
+        sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,12 @@ def spec(function: dict[str, Any]) -> dict[str, Any]:
 
 def test_there_is_one_for_each_of_cvats_scripts() -> None:
     # deploy_cpu.sh and deploy_gpu.sh look for files of these names at any depth.
-    found = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("function*.yaml")}
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout, so there is nobody to ask for the project's files")
+    command = ["git", "ls-files", "function*.yaml", "**/function*.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert {path for path in found if not path.startswith(".")} == {
-        "function.yaml",
-        "function-gpu.yaml",
-    }
+    assert set(done.stdout.split()) == {"function.yaml", "function-gpu.yaml"}
 
 
 def test_the_file_holds_metadata_and_spec_only(function: dict[str, Any]) -> None:
