@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 import sysconfig
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.recipes import ROOT, Stage, copy_into, dockerfile, function
+from tests.random_weights import write_random_lite
 
 ARGUMENTS, STAGES = dockerfile()
 RECIPES = {
@@ -52,8 +52,18 @@ def test_the_files_copied_first_are_enough_to_check_the_model(tmp_path: Path) ->
     done = _prepare(RECIPES["Dockerfile"], tmp_path, "iog-lite", "")
 
     assert done.returncode == 0, done.stderr
-    assert "iog-lite: good" in done.stdout
-    assert "openvino/iog-lite" in done.stderr  # where it was exported to
+    assert "iog-lite: good, exported" in done.stdout
+    assert not (tmp_path / "weights").exists()  # the export comes with the project
+
+
+def test_weights_of_ones_own_are_checked_and_exported(tmp_path: Path) -> None:
+    write_random_lite(tmp_path / "build" / "weights" / "mine.pt", frame=64)
+    done = _prepare(RECIPES["Dockerfile"], tmp_path, "mine", "")
+
+    assert done.returncode == 0, done.stderr
+    assert "mine: good" in done.stdout
+    assert "openvino/mine" in done.stderr  # where it was exported to
+    assert (tmp_path / "weights" / "openvino" / "mine" / "model.json").is_file()
 
 
 def test_all_builds_copy_the_same_files_first(tmp_path: Path) -> None:
@@ -96,52 +106,24 @@ def test_the_pinned_wheels_are_installed_before_anything_else_is_copied(name: st
     assert runs[0].count("pip install") == runs[0].count("--only-binary=:all:")
 
 
-@pytest.mark.parametrize("name", ["function.yaml", "function-gpu.yaml", "torch"])
-def test_only_torch_may_come_from_a_second_index(name: str) -> None:
-    stage = STAGES[name] if name in STAGES else RECIPES[name]
-    install = stage.values("RUN")[0]
-
-    cpu = name != "function-gpu.yaml"
-    assert ("TORCH_INDEX=https://download.pytorch.org/whl/cpu" in stage.values("ARG")) == cpu
-    # A second index is asked for torch alone: whatever else it offers is not taken.
-    for command in install.split("&&"):
-        if "--extra-index-url" in command:
-            assert "--no-deps" in command
-            assert "^torch==" in command
-    assert install.count("pip install") == install.count("--only-binary=:all:")
+def test_only_torch_may_come_from_a_second_index() -> None:
+    for stage in (STAGES["model"], RECIPES["function.yaml"]):
+        assert "TORCH_INDEX=https://download.pytorch.org/whl/cpu" in stage.values("ARG")
+    builds = [run for stage in [*STAGES.values(), *RECIPES.values()] for run in stage.values("RUN")]
+    assert not any("index-url" in run for run in builds)
+    script = (ROOT / "deploy" / "prepare-model.sh").read_text().replace("\\\n", " ")
+    (install,) = [line for line in script.splitlines() if "--extra-index-url" in line]
+    # Whatever else the second index offers is not taken.
+    assert "^torch==" in install
+    assert 'install="pip install' in script
+    assert "--no-deps" in script.partition("$install")[0]
 
 
-def test_what_the_standalone_image_leaves_out_is_torch_and_what_only_it_needs() -> None:
-    pattern = re.search(r"grep -Ev '(.+?)'", STAGES["packages"].values("RUN")[0])
-    assert pattern is not None
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    left_out = {line.split("==")[0] for line in lines if re.match(pattern[1], line)}
-    needed: set[str] = set()
-    wanted = {"torch"}
-    while wanted:
-        needed |= wanted
-        wanted = {each for name in wanted for each in _requirements(name)} - needed
-    kept = {line.split("==")[0] for line in lines if "==" in line} - left_out
-    others = {each for name in kept for each in _requirements(name)}
-
-    assert left_out == {"nuclio_sdk"} | {
-        name for name in left_out if name.lower() in {each.lower() for each in needed - others}
-    }
-    assert "torch" in left_out
-    assert not {each.lower() for each in others} & {each.lower() for each in left_out}
-
-
-def _requirements(package: str) -> set[str]:
-    """What a package needs wherever it is installed."""
-    found = metadata.requires(package) or []
-    return {re.split(r"[\s;<>=!~\[(]", each)[0] for each in found if "extra ==" not in each}
-
-
-def test_the_pinned_torch_is_one_line_that_the_builds_find() -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-
-    for package in ("torch", "nuclio_sdk"):
-        assert len([line for line in lines if re.match(rf"{package}==\d", line)]) == 1
+def test_the_images_for_cpus_hold_no_torch() -> None:
+    assert STAGES["nuclio"].base == STAGES["standalone"].base == "packages"
+    for stage in (STAGES["packages"], RECIPES["function.yaml"]):
+        assert not any("requirements-torch" in run for run in stage.values("RUN"))
+    assert "requirements-torch.txt" in RECIPES["function-gpu.yaml"].values("RUN")[0]
 
 
 def test_base_images_are_slim_and_of_one_python() -> None:
@@ -161,7 +143,7 @@ def test_the_code_comes_last_and_runs_as_nobody(name: str) -> None:
     kinds = [kind for kind, _ in stage.steps]
     copies = stage.values("COPY")
 
-    assert stage.base == {"nuclio": "torch", "standalone": "packages"}[name]
+    assert stage.base == "packages"
     assert copies[-1].split()[0] == "."
     assert copies[-2].startswith("--from=model /opt/iog/weights")
     (user,) = stage.values("USER")
