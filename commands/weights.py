@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from errors import WeightsError
+from errors import INSTALL_TORCH, WeightsError
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def _here(path: Path) -> str:
 
 def _own(name: str, weights_dir: Path) -> tuple[str, str, str]:
     """Network, state and particulars of weights of one's own, as the file tells them."""
-    from networks.checkpoints import open_weights
-
+    try:
+        from networks.checkpoints import open_weights
+    except ModuleNotFoundError:
+        return "?", "here", f"torch reads it: {INSTALL_TORCH}"
     try:
         weights = open_weights(name, weights_dir=weights_dir)
     except WeightsError as error:

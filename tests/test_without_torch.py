@@ -43,6 +43,13 @@ def test_iog_lite_gives_its_mask(tmp_path: Path) -> None:
     assert sum(map(sum, mask)) > 10_000
 
 
+def test_weights_of_ones_own_are_listed(tmp_path: Path) -> None:
+    write_random_lite(tmp_path / "mine.pt", frame=64)
+    done = iog("weights", "list", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mine" in done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
