@@ -31,8 +31,8 @@ from commands.serve import serve
 from commands.size import size
 from commands.train import train
 from commands.wording import in_words
-from errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
-from settings import unknown_variables
+from iog.errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
+from iog.settings import unknown_variables
 
 __all__ = ["app", "main"]
 

@@ -29,9 +29,9 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dataloaders import masks
 from dataloaders.masktext import json_rows
-from errors import Code, MalformedRequest, RequestError, UnusableRequest
+from iog import masks
+from iog.errors import Code, MalformedRequest, RequestError, UnusableRequest
 from payload import HINT_IMAGE, json_object, read_base64, show
 
 __all__ = [

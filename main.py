@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import clients
 import contract
-from errors import InternalError, RequestError, SettingsError, WeightsError
+from iog.errors import InternalError, RequestError, SettingsError, WeightsError
+from iog.settings import Settings, unknown_variables
+from iog.version import VERSION
 from payload import json_object, misspelt
-from settings import Settings, unknown_variables
-from version import VERSION
 
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caching import ByteCache
-from cores import available_cores
 from dataloaders.geometry import BoxXYXY, PointXY, SizeHW, clamp_box, clamp_point
-from errors import UnusableRequest
+from iog.cache import ByteCache
+from iog.cores import available_cores
+from iog.errors import UnusableRequest
+from iog.image import Photo, Photos, Pixels
+from iog.prediction import Canvas, Prediction
+from iog.predictor import Predictor, Prompt
+from iog.settings import Settings
 from networks.choosing import start_engine
-from photos import Photo, Photos, Pixels
-from prediction import Canvas, Prediction
-from predictor import Predictor, Prompt
-from settings import Settings
 
 __all__ = ["ModelHandler"]
 
@@ -95,7 +95,7 @@ class ModelHandler:
             image_key: identifies them.
 
         Raises:
-            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
+            NotAnImage, TooManyPixels: see ``iog.decoding.decode``.
         """
         return self._photos.open(data, image_key)
 
@@ -120,7 +120,7 @@ class ModelHandler:
 
         Raises:
             UnusableRequest: a box lies outside the image.
-            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
+            NotAnImage, TooManyPixels: see ``iog.decoding.decode``.
         """
         photo = Pixels(image) if isinstance(image, np.ndarray) else image
         opened = photo.decode_ms

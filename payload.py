@@ -17,7 +17,7 @@ from typing import Any
 import pybase64
 from pydantic_core import from_json
 
-from errors import MalformedRequest
+from iog.errors import MalformedRequest
 
 __all__ = ["HINT_IMAGE", "json_object", "misspelt", "read_base64", "show"]
 

@@ -18,10 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import described
-from cores import available_cores
 from dataloaders.readers import open_dataset
 from dataloaders.samples import Dataset, Sample
-from errors import SettingsError
 from evaluation.clicks import Step, annotate, first_prompt
 from evaluation.contenders import Contender, contender
 from evaluation.loading import read_ahead
@@ -29,7 +27,9 @@ from evaluation.run import chosen
 from evaluation.scores import iou
 from evaluation.segmenters import Segmenter
 from evaluation.tables import Table, markdown
-from settings import Engine, Precision, Settings
+from iog.cores import available_cores
+from iog.errors import SettingsError
+from iog.settings import Engine, Precision, Settings
 
 __all__ = ["Agreement", "compare", "main", "table"]
 

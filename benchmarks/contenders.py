@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.process import Contender
 from benchmarks.weights import random_checkpoint
-from errors import WeightsError
-from settings import Settings
+from iog.errors import WeightsError
+from iog.settings import Settings
 
 __all__ = ["RANDOM", "contenders_of"]
 

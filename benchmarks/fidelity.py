@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataloaders.geometry import BoxXYXY, Crop
+from iog.settings import Settings
 from model_handler import ModelHandler
-from settings import Settings
 
 __all__ = ["main"]
 

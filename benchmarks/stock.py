@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cores import available_cores
+from iog.cores import available_cores
+from iog.settings import Settings
 from networks import build_network
-from settings import Settings
 
 __all__ = ["Stock"]
 

@@ -40,8 +40,8 @@ class _Ours:
 
     def __init__(self) -> None:
         import main as function
+        from iog.settings import Settings
         from model_handler import ModelHandler
-        from settings import Settings
 
         settings = Settings.from_env()
         self._model = ModelHandler(settings)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.showing import show
-from errors import SettingsError
-from settings import Settings
+from iog.errors import SettingsError
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     from benchmarks.bodies import SizeWH
@@ -82,7 +82,7 @@ def bench(
 ) -> None:
     """Measure cold start, first click and next click, in turns with the stock function."""
     from benchmarks.clicks import Plan
-    from cores import available_cores
+    from iog.cores import available_cores
 
     settings = Settings.from_env()
     sizes = tuple(_size(text) for text in image_size.split(","))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from commands.showing import show
-from settings import Settings
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     from dataloaders.samples import Dataset

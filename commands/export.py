@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from commands.showing import show
-from settings import Settings
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,8 @@ _Output = Annotated[
 
 def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
-    from cores import available_cores
     from evaluation.tables import Table
+    from iog.cores import available_cores
     from networks.exporting import export as write
 
     settings = Settings.from_env()
@@ -86,7 +86,7 @@ def _crops(rule: CropRule) -> Crops:
     import cv2
     import numpy as np
 
-    from predictor import Predictor, Prompt
+    from iog.predictor import Predictor, Prompt
 
     recorder = _Recorder()
     predictor = Predictor(recorder, rule, threshold=0.5)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from settings import Settings
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     from contract import Request
-    from photos import Photo
-    from prediction import Prediction
+    from iog.image import Photo
+    from iog.prediction import Prediction
 
 __all__ = ["predict"]
 
@@ -122,14 +122,14 @@ def _write(
     json: str | None,
 ) -> None:
     import contract
-    from dataloaders import masks
+    from iog import masks
 
     if output is not None:
         _save(output, masks.png(prediction.mask))
     if overlay is not None:
         import cv2
 
-        from dataloaders.overlay import draw
+        from iog.overlay import draw
 
         picture = draw(
             photo.pixels(),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from errors import SettingsError
+from iog.errors import SettingsError
 
 __all__ = ["size"]
 

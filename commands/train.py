@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from errors import SettingsError
-from settings import Settings
+from iog.errors import SettingsError
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     from dataloaders.samples import Dataset

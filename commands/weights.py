@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from errors import INSTALL_TORCH, WeightsError
-from settings import Settings
+from iog.errors import INSTALL_TORCH, WeightsError
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     from networks.weights import WeightsRow

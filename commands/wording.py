@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from errors import MalformedRequest, RequestError
+from iog.errors import MalformedRequest, RequestError
 
 __all__ = ["in_words"]
 

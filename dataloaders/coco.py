@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from dataloaders import DatasetError
 from dataloaders.files import check_size, read_photo, require
 from dataloaders.samples import Sample
-from errors import DatasetError
 
 _LEAST_AREA, _LEAST_THICKNESS = 100.0, 2.0
 """An object that claims less, in pixels, is drawn to see whether any pixel is left of it."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders import DatasetError
 from dataloaders.files import read_labels, read_names
 from dataloaders.indexed import VOID, IndexedDataset, Instance, numbered
 from dataloaders.voc import CATEGORIES
-from errors import DatasetError
 
 VOID_LABELS = ("ignored", "void")
 """Labels for what shall count neither way."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from errors import DatasetError
+from dataloaders import DatasetError
 
 _GONE = "it was there when the data set was opened"
 

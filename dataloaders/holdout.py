@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from dataloaders import DatasetError
 from dataloaders.samples import Dataset, Sample
-from errors import DatasetError
 
 __all__ = ["Part", "hold_out"]
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders import DatasetError
 from dataloaders.files import check_size, read_photo, require
 from dataloaders.samples import Sample
-from errors import DatasetError
 
 VOID = -1
 """The instance number of pixels that count neither way."""

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders import DatasetError
 from dataloaders.files import check_size, decode_image
 from dataloaders.samples import Sample
-from errors import DatasetError
 
 VOID = 255
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from dataloaders import DatasetError
 from dataloaders.files import read_names
 from dataloaders.indexed import IndexedDataset, Instance, check_files, numbered
 from dataloaders.voc import category_name
-from errors import DatasetError
 
 ARCHIVE = "benchmark.tgz"
 SPLITS = ("train", "val")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders import DatasetError
 from dataloaders.files import read_indices, read_names
 from dataloaders.indexed import VOID, IndexedDataset, Instance, check_files, numbered
-from errors import DatasetError
 
 ARCHIVE = "VOCtrainval_11-May-2012.tar"
 ALL = "trainval"

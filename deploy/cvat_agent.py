@@ -21,17 +21,17 @@ import cvat_sdk.auto_annotation as cvataa
 from cvat_sdk import models
 
 from dataloaders.geometry import BoxXYXY, PointXY
-from dataloaders.images import pillow_pixels
-from dataloaders.masks import cvat_rle
-from errors import MalformedRequest, UnusableRequest
-from photos import Pixels
-from settings import Settings, unknown_variables
+from iog.decoding import pillow_pixels
+from iog.errors import MalformedRequest, UnusableRequest
+from iog.image import Pixels
+from iog.masks import cvat_rle
+from iog.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
     import PIL.Image
 
+    from iog.prediction import Prediction
     from model_handler import ModelHandler
-    from prediction import Prediction
 
 __all__ = ["InteractiveSegmentation", "create"]
 

@@ -14,7 +14,7 @@ from evaluation.clicks import Step, annotate, first_prompt
 from evaluation.protocol import ObjectScore
 from evaluation.scores import boundary_f, iou
 from evaluation.segmenters import Segmenter
-from predictor import Prompt
+from iog.predictor import Prompt
 
 __all__ = ["JITTERS", "MOST_CLICKS", "TARGETS", "AnnotatorProtocol"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dataloaders.geometry import BoxXYXY, clamp_box
 from evaluation.segmenters import Segmenter
-from predictor import Prompt
+from iog.predictor import Prompt
 
 __all__ = ["BASELINES", "FullBox", "GrabCut", "InscribedEllipse"]
 

@@ -15,7 +15,7 @@ from dataloaders.guidance import PixelXY, most_interior_point
 from dataloaders.samples import Sample
 from evaluation.scores import iou
 from evaluation.segmenters import Segmenter
-from predictor import Prompt
+from iog.predictor import Prompt
 
 __all__ = ["Step", "annotate", "first_prompt"]
 

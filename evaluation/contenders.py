@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from dataloaders.geometry import CropRule
 from evaluation.baselines import BASELINES
 from evaluation.segmenters import PredictorSegmenter, Segmenter
+from iog.settings import Settings
 from model_handler import ModelHandler
 from networks.weightfiles import sha256_of
 from networks.weights import resolve
-from settings import Settings
 
 __all__ = ["Contender", "contender"]
 
@@ -32,7 +32,7 @@ class Contender:
 
 
 def contender(settings: Settings) -> Contender:
-    """Load what ``settings.model`` names: a baseline, a model of the table, or a path.
+    """Load what ``iog.settings.model`` names: a baseline, a model of the table, or a path.
 
     Raises:
         SettingsError, WeightsError: see ``ModelHandler``.

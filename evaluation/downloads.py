@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dataloaders.readers import missing_archives
-from errors import DatasetError
+from iog.errors import DatasetError
 
 __all__ = ["complete", "download"]
 

@@ -16,7 +16,7 @@ from evaluation.clicks import first_prompt
 from evaluation.protocol import ObjectScore
 from evaluation.scores import iou
 from evaluation.segmenters import Segmenter
-from predictor import Prompt
+from iog.predictor import Prompt
 
 __all__ = ["THRESHOLDS", "OfficialProtocol", "stretched", "threshold_ious"]
 

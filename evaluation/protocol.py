@@ -11,7 +11,7 @@ import numpy as np
 
 from dataloaders.samples import Sample
 from evaluation.segmenters import Segmenter
-from predictor import Prompt
+from iog.predictor import Prompt
 
 __all__ = ["GOOD", "Latency", "ObjectScore", "Scorer", "Summary", "by_subset"]
 

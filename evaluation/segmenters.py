@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from predictor import Predictor, Prompt
+from iog.predictor import Predictor, Prompt
 
 __all__ = ["PredictorSegmenter", "Segmenter"]
 

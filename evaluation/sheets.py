@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.geometry import BoxXYXY, PointXY
-from dataloaders.overlay import draw
 from dataloaders.samples import Sample
-from predictor import Prompt
+from iog.overlay import draw
+from iog.predictor import Prompt
 
 __all__ = ["contact_sheet", "tile"]
 

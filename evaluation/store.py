@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from errors import SettingsError
 from evaluation.protocol import ObjectScore
+from iog.errors import SettingsError
 
 __all__ = ["FILE", "ScoreFile"]
 

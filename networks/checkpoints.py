@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from dataloaders.geometry import CropRule
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks import ARCHITECTURES, build_network
 from networks.statedicts import closest, complete, find_misfit
 from networks.weightfiles import check_identity, read, sha256_of, writing

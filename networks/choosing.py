@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from errors import INSTALL_TORCH, SettingsError
+from iog.errors import INSTALL_TORCH, SettingsError
 from networks.engines import Engine
 from networks.exports import FOLDER, Export, find_export
 from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dataloaders.geometry import CropRule
-from errors import SettingsError
+from iog.errors import SettingsError
 from networks.exports import DECODER, ENCODER, FOLDER, FP32, Export, find_export, write_manifest
 from networks.folded import load_form
 from networks.inference import InferenceNetwork

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dataloaders.geometry import CropRule
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.weightfiles import check_identity, sha256_of
 from networks.weights import BUNDLED_DIR, WeightsRow, own_row, resolve
 

@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.checkpoints import inspect
 from networks.weightfiles import publish
 from networks.weights import TABLE, WeightsRow, locate, resolve

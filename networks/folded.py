@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from dataloaders.geometry import CropRule
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.architectures import build_network
 from networks.checkpoints import load
 from networks.inference import InferenceNetwork, inference_form

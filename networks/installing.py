@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.checkpoints import inspect, save
 from networks.weights import TABLE
 

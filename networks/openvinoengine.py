@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from errors import SettingsError
+from iog.errors import SettingsError
 from networks.exports import DECODER, ENCODER, Export
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from errors import SettingsError
+from iog.errors import SettingsError
 from networks.inference import EncodedCrop, InferenceNetwork
 
 __all__ = ["DTYPES", "TorchEngine", "choose_device", "choose_dtype"]

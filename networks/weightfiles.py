@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Final
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.weights import WeightsRow
 
 __all__ = ["check_identity", "publish", "read", "sha256_of", "writing"]

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from dataloaders.geometry import CropRule
-from errors import WeightsError
+from iog.errors import WeightsError
 
 __all__ = [
     "BUNDLED_DIR",

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 import cli
-from dataloaders.overlay import BOX, POSITIVE
+from iog.overlay import BOX, POSITIVE
+from iog.version import VERSION
 from networks.weights import BUNDLED_DIR, TABLE
 from tests.builders import photo
 from tests.random_weights import write_random_lite
-from version import VERSION
 
 ROOT = Path(cli.__file__).parent
 BUNDLED = BUNDLED_DIR / TABLE["iog-lite"].filename

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import contract
 from contract import MAX_BOXES, MAX_POINTS, OUTPUTS
-from errors import MalformedRequest, RequestError, UnusableRequest
+from iog.errors import MalformedRequest, RequestError, UnusableRequest
 from tests import builders
 
 BOX = (10.0, 20.0, 30.5, 40.25)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cores import available_cores
+from iog.cores import available_cores
 
 
 @pytest.fixture

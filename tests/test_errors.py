@@ -8,8 +8,8 @@ import typing
 
 import pytest
 
-import errors
-from errors import (
+from iog import errors
+from iog.errors import (
     InternalError,
     MalformedRequest,
     NotAnImage,

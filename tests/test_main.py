@@ -23,12 +23,12 @@ from nuclio_sdk.logger import JSONFormatter
 
 import main
 import model_handler
-from caching import ByteCache
-from errors import SettingsError, UnusableRequest, WeightsError
-from photos import Photo, Photos
-from prediction import Prediction
-from settings import Settings
-from version import VERSION
+from iog.cache import ByteCache
+from iog.errors import SettingsError, UnusableRequest, WeightsError
+from iog.image import Photo, Photos
+from iog.prediction import Prediction
+from iog.settings import Settings
+from iog.version import VERSION
 
 HEIGHT, WIDTH = 40, 60
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from dataloaders.geometry import CropRule
-from errors import SettingsError, UnusableRequest, WeightsError
+from iog.errors import SettingsError, UnusableRequest, WeightsError
+from iog.settings import Settings
 from model_handler import ModelHandler
 from networks import build_network
 from networks.checkpoints import save
-from settings import Settings
 from tests.builders import saved
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import contract
-from errors import MalformedRequest
+from iog.errors import MalformedRequest
 from payload import json_object, misspelt, read_base64, show
 
 json_values = st.recursive(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from caching import ByteCache
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps
-from predictor import Predictor, Prompt
+from iog.cache import ByteCache
+from iog.predictor import Predictor, Prompt
 
 RULE = CropRule(frame=64, margin_px=10, corner_offset=3, fwhm=5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)

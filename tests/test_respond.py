@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import main
-from dataloaders.images import decode
+from iog.decoding import decode
+from iog.settings import Settings
 from model_handler import ModelHandler
-from settings import Settings
 from tests import builders
 from tests.random_weights import write_random_lite
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contract
-import settings
-from errors import SettingsError
-from settings import Settings, default_weights_dir, unknown_variables
+from iog import settings
+from iog.errors import SettingsError
+from iog.settings import Settings, default_weights_dir, unknown_variables
 
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:

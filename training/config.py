@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloaders.geometry import CropRule
-from errors import SettingsError
+from iog.errors import SettingsError
 
 CONFIGS = Path(__file__).parent / "configs"
 """The recipes that come with the project."""

@@ -16,7 +16,7 @@ from dataloaders.compositing import occlude, transplant, turn_and_scale
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
 from dataloaders.samples import Dataset, Sample
-from errors import DatasetError, SettingsError
+from iog.errors import DatasetError, SettingsError
 from training.config import TrainingConfig
 
 MAX_DRAWS = 1000

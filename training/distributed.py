@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from errors import SettingsError
+from iog.errors import SettingsError
 
 
 @dataclass(frozen=True)

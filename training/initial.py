@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.backbones import GUIDED_CHANNELS, MobileNetV1, ResNet101, SeparableConv
 from networks.checkpoints import Weights, open_weights
 from networks.weightfiles import read

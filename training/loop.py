@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from dataloaders.samples import Dataset
-from errors import SettingsError
+from iog.errors import SettingsError
 from networks import build_network
 from networks.checkpoints import Weights, read_checkpoint, save
 from training.commit import current_commit

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.backbones import GUIDED_CHANNELS, ResNet101
 
 MEAN = (0.485, 0.456, 0.406)

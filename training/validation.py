@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from caching import ByteCache
 from dataloaders.samples import Dataset
 from evaluation.annotation import AnnotatorProtocol
 from evaluation.protocol import Summary
 from evaluation.run import score_objects
 from evaluation.segmenters import PredictorSegmenter
+from iog.cache import ByteCache
+from iog.predictor import Predictor
 from networks.inference import inference_form
 from networks.torchengine import TorchEngine
-from predictor import Predictor
 from training.config import TrainingConfig
 
 CLICKS = 4

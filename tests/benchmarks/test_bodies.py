@@ -6,7 +6,7 @@ import pytest
 
 import contract
 from benchmarks.bodies import Bodies
-from dataloaders.images import decode
+from iog.decoding import decode
 
 
 @pytest.mark.parametrize("clicks", [1, 2, 20])

@@ -13,8 +13,8 @@ from benchmarks.process import Contender, WorkerError, WorkerProcess
 from benchmarks.rows import STAGES, as_json
 from benchmarks.sweeps import measure_sweeps
 from benchmarks.throughput import measure_throughput
-from errors import WeightsError
-from settings import Settings
+from iog.errors import WeightsError
+from iog.settings import Settings
 from tests.random_weights import write_random_lite
 
 PLAN = Plan(sizes=((96, 64),), rounds=1, warm_up=False, cold_starts=1, seconds=0.1, cores=1)

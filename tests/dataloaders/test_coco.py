@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dataloaders.coco import CocoObjects
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_formats import compressed, photos, runs, write_coco
 
 # Annotations of one photograph, 40 x 60, opened.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataloaders.cvat_masks import open_cvat_masks, voc_colour
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_formats import palette, photos, write_cvat_masks, write_labelmap
 
 VAL = "2007_000003"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataloaders.holdout import hold_out
 from dataloaders.samples import Sample
-from errors import DatasetError
+from iog.errors import DatasetError
 
 
 class Named:

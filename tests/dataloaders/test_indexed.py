@@ -12,7 +12,7 @@ from PIL import Image
 from dataloaders import voc
 from dataloaders.indexed import Instance
 from dataloaders.voc import open_voc
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_formats import photos, write_voc
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataloaders.instance_masks import InstanceMasks
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_dataset import write_folder, write_tar
 
 

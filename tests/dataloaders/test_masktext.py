@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from dataloaders import masktext
-from dataloaders.masks import tight_bounds
 from dataloaders.masktext import json_rows
+from iog.masks import tight_bounds
 
 MASKS = arrays(
     np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)

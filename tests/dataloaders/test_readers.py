@@ -10,7 +10,7 @@ import pytest
 
 from dataloaders.readers import missing_archives, open_dataset
 from dataloaders.samples import Dataset
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_formats import (
     Photo,
     photos,

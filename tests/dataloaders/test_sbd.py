@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from dataloaders.sbd import open_sbd
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_formats import photos, write_sbd
 
 

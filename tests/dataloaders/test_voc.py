@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataloaders.voc import open_voc
-from errors import DatasetError
+from iog.errors import DatasetError
 from tests.tiny_formats import photos, write_voc
 
 

@@ -21,9 +21,9 @@ from cvat_sdk.masks import decode_mask, encode_mask
 from PIL import Image
 
 import main
-from errors import RequestError
+from iog.errors import RequestError
+from iog.settings import Settings
 from model_handler import ModelHandler
-from settings import Settings
 from tests.deploy.recipes import ROOT
 from tests.random_weights import write_random_lite
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from commands.serve import serve
-from settings import Settings
+from iog.settings import Settings
 from tests.deploy.recipes import ROOT, dockerfile
 
 FOLDER = ROOT / "deploy" / "kubernetes"

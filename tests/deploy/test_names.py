@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from iog.version import VERSION
 from tests.deploy.recipes import ROOT, dockerfile
-from version import VERSION
 
 TEXTS = [
     ROOT / "README.md",

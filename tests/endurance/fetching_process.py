@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import networks.fetching
 import networks.weights
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.weights import TABLE
 
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 import main
-from errors import WeightsError
+from iog.errors import WeightsError
+from iog.settings import Settings
 from model_handler import ModelHandler
 from serving.runtime import Call, Runtime
-from settings import Settings
 from tests import builders
 from tests.endurance.harness import FULL, ROOT, Service, figure, service
 from tests.endurance.sending import connect

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.fetching import fetch
 from tests.endurance.harness import FULL, ROOT, figure
 

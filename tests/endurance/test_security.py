@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import main
+from iog.settings import Settings
 from model_handler import ModelHandler
-from settings import Settings
 from tests import builders
-from tests.test_layout import MODULES, ROOT
+from tests.test_imports import MODULES, ROOT
 
 # Events of the interpreter that reach outside the process.
 _REACHING = ("open", "os.listdir", "os.scandir", "os.system", "os.exec", "os.posix_spawn")

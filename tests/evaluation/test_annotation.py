@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from evaluation.annotation import JITTERS, AnnotatorProtocol
 from evaluation.baselines import FullBox
 from evaluation.scores import iou
-from predictor import Prompt
+from iog.predictor import Prompt
 from tests.evaluation.samples import Computed, Scripted, disc_sample
 
 SAMPLE = disc_sample(side=90)

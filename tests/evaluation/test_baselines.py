@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from evaluation.annotation import AnnotatorProtocol
 from evaluation.baselines import BASELINES, FullBox, GrabCut, InscribedEllipse
-from predictor import Prompt
+from iog.predictor import Prompt
 from tests.evaluation.samples import disc_sample
 
 

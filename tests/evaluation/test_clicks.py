@@ -11,7 +11,7 @@ from dataloaders.samples import Sample
 from evaluation.annotation import AnnotatorProtocol
 from evaluation.clicks import annotate, first_prompt
 from evaluation.segmenters import PredictorSegmenter
-from predictor import Predictor
+from iog.predictor import Predictor
 
 
 class ObedientEngine:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from errors import WeightsError
 from evaluation.contenders import contender
 from evaluation.official import OfficialProtocol
+from iog.errors import WeightsError
+from iog.settings import Settings
 from networks.weightfiles import sha256_of
 from networks.weights import TABLE
-from settings import Settings
 from tests.evaluation.samples import disc_sample
 from tests.random_weights import write_random_lite
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dataloaders.samples import Sample
-from errors import DatasetError, SettingsError
 from evaluation.annotation import AnnotatorProtocol
 from evaluation.baselines import InscribedEllipse
 from evaluation.loading import read_ahead
 from evaluation.run import chosen, score_objects
 from evaluation.store import FILE, ScoreFile
+from iog.errors import DatasetError, SettingsError
 from tests.evaluation.samples import disc_sample
 
 

@@ -104,7 +104,7 @@ def small_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WeightsRow:
         sha256=None,
         sha256_confirmed=False,
     )
-    for module in ("weights", "fetching"):
-        monkeypatch.setattr(f"networks.{module}.TABLE", {row.name: row})
+    for module in ("registry", "fetching"):
+        monkeypatch.setattr(f"iog.models.{module}.TABLE", {row.name: row})
     monkeypatch.setattr("networks.weights.BUNDLED_DIR", tmp_path / "bundled")
     return row

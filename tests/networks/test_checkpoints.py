@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataloaders.geometry import CropRule
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks import MainNetwork
 from networks.checkpoints import load, open_weights, read_checkpoint, save, verify
 from networks.weightfiles import sha256_of

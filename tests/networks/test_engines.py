@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from errors import SettingsError
+from iog.errors import SettingsError
 from networks import build_network
 from networks.inference import inference_form
 from networks.torchengine import TorchEngine, choose_device, choose_dtype

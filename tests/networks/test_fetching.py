@@ -14,7 +14,7 @@ import gdown
 import pytest
 from filelock import FileLock
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.fetching import fetch
 from networks.weights import TABLE, WeightsRow
 from tests.networks.conftest import State, Write

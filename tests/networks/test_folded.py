@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.checkpoints import load
 from networks.folded import LoadedForm, load_form
 from tests.random_weights import write_random_lite

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.checkpoints import load, read_checkpoint, save
 from networks.installing import install
 from networks.weightfiles import read

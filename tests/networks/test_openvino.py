@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from commands.export import _crops
-from errors import SettingsError
+from iog.errors import SettingsError
+from iog.settings import Settings
 from model_handler import ModelHandler
 from networks.exporting import export
 from networks.exports import Export, find_export
 from networks.openvinoengine import OpenVINOEngine
-from settings import Settings
 from tests.random_weights import write_random_lite
 
 ROOT = Path(__file__).parent.parent.parent
@@ -103,7 +103,7 @@ def test_serving_imports_no_torch(exported: Export, weights_dir: Path) -> None:
 import json, sys
 import main
 from model_handler import ModelHandler
-from settings import Settings
+from iog.settings import Settings
 settings = Settings.from_env()
 model = ModelHandler(settings)
 answer = main.respond(main.Function(settings, model), json.load(sys.stdin))

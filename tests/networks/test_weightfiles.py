@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks.weightfiles import check_identity, publish, read, sha256_of, writing
 from networks.weights import BUNDLED_DIR, TABLE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataloaders.geometry import CropRule
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks import ARCHITECTURES
 from networks.weights import BUNDLED_DIR, TABLE, installed, locate, resolve, rows
 

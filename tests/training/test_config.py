@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from errors import SettingsError
+from iog.errors import SettingsError
 from networks.weights import TABLE
 from training.config import TrainingConfig, Upstream
 

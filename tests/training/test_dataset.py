@@ -9,7 +9,7 @@ import torch
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from dataloaders.samples import Sample
-from errors import DatasetError, SettingsError
+from iog.errors import DatasetError, SettingsError
 from tests.tiny_dataset import write_folder
 from training.config import TrainingConfig
 from training.corrections import corrected_clicks

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from errors import WeightsError
+from iog.errors import WeightsError
 from networks import build_network
 from networks.backbones import MobileNetV1, ResNet101, SeparableConv
 from networks.checkpoints import Weights

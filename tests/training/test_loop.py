@@ -16,10 +16,10 @@ import torch
 
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
-from errors import SettingsError
+from iog.errors import SettingsError
+from iog.settings import Settings
 from model_handler import ModelHandler
 from networks.checkpoints import load, open_weights, read_checkpoint, save
-from settings import Settings
 from tests.tiny_dataset import write_folder
 from training import loop
 from training.config import TrainingConfig

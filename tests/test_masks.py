@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from dataloaders import masks
+from iog import masks
 
 Mask = NDArray[np.uint8]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.geometry import Region, SizeHW
-from dataloaders.masks import tight_bounds
-from predictor import ObjectProbability
+from iog.masks import tight_bounds
+from iog.predictor import ObjectProbability
 
 __all__ = ["Canvas", "Prediction"]
 

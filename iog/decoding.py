@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from dataloaders.stretching import stretched
-from dataloaders.truncation import ends_in_nothing, share_present
-from errors import NotAnImage, RequestError, TooManyPixels
+from iog.errors import NotAnImage, RequestError, TooManyPixels
+from iog.stretching import stretched
+from iog.truncation import ends_in_nothing, share_present
 
 __all__ = [
     "FORMATS",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching import ByteCache, Shelf
+from iog.cache import ByteCache, Shelf
 
 
 def test_the_oldest_unused_value_goes_first() -> None:

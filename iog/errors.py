@@ -20,6 +20,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
+from dataloaders import DatasetError
+
 __all__ = [
     "INSTALL_TORCH",
     "Code",
@@ -156,7 +158,3 @@ class SettingsError(ValueError):
 
 class WeightsError(RuntimeError):
     """Weights are missing, damaged or of another network; the message is one clear sentence."""
-
-
-class DatasetError(RuntimeError):
-    """A data set is missing, incomplete or not of the expected form; one clear sentence."""

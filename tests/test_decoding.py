@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from dataloaders import images
-from errors import NotAnImage, TooManyPixels
+from iog import decoding as images
+from iog.errors import NotAnImage, TooManyPixels
 from tests import builders
 
 LIMIT = 1_000_000

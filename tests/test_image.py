@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-import photos
-from caching import ByteCache
 from dataloaders.geometry import BoxXYXY, Crop, CropRule
-from dataloaders.images import decode
-from errors import NotAnImage, TooManyPixels
+from iog import image as photos
+from iog.cache import ByteCache
+from iog.decoding import decode
+from iog.errors import NotAnImage, TooManyPixels
+from iog.image import Photos, Pixels
+from iog.settings import Settings
 from model_handler import ModelHandler
-from photos import Photos, Pixels
-from settings import Settings
 from tests.builders import READABLE, saved
 
 MEAN = CropRule(frame=32, margin_px=4, antialias=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from caching import ByteCache, Shelf
 from dataloaders.geometry import Crop, SizeHW
-from dataloaders.images import Header, decode, decode_reduced, read_header
+from iog.cache import ByteCache, Shelf
+from iog.decoding import Header, decode, decode_reduced, read_header
 
 __all__ = ["Photo", "Photos", "Pixels"]
 
@@ -43,7 +43,7 @@ class Photos:
             key: identifies them.
 
         Raises:
-            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
+            NotAnImage, TooManyPixels: see ``iog.decoding.decode``.
         """
         start = time.perf_counter()
         known = self._headers.get(key)
@@ -79,7 +79,7 @@ class Photo:
             uint8 [H, W, 3], RGB, upright, not to be written to.
 
         Raises:
-            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
+            NotAnImage, TooManyPixels: see ``iog.decoding.decode``.
         """
         pixels, _ = self._decoded(1)
         return pixels
@@ -91,7 +91,7 @@ class Photo:
         alone and never on what is cached, so that a request's mask is always the same.
 
         Raises:
-            NotAnImage, TooManyPixels: see ``dataloaders.images.decode``.
+            NotAnImage, TooManyPixels: see ``iog.decoding.decode``.
         """
         pixels, reduced = self._decoded(crop.reduction)
         return crop.extract(pixels, reduced=reduced)

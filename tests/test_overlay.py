@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataloaders.overlay import BOX, NEGATIVE, POSITIVE, TINT, WHITE, draw
+from iog.overlay import BOX, NEGATIVE, POSITIVE, TINT, WHITE, draw
 
 GREY = 100
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from dataloaders.outlines import on_pixel_edges
+from iog.outlines import on_pixel_edges
 
 __all__ = [
     "POLYGON_TOLERANCE_PX",

@@ -13,9 +13,9 @@ from typing import Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from caching import ByteCache, Shelf
 from dataloaders.geometry import BoxXYXY, Crop, CropRule, PointXY
 from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
+from iog.cache import ByteCache, Shelf
 from networks.engines import Encoded, Engine
 
 Window = Callable[[Crop], NDArray[np.float32]]

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from dataloaders import images
-from errors import NotAnImage
+from iog import decoding as images
+from iog.errors import NotAnImage
 from tests import builders
 
 LIMIT = 178_000_000

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 
-from errors import SettingsError
+from iog.errors import SettingsError
 
 __all__ = ["OUTPUTS", "Device", "Engine", "LogFormat", "Precision", "Settings", "unknown_variables"]
 

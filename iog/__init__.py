@@ -1,0 +1,1 @@
+"""Inside-Outside Guidance: interactive segmentation from a box and clicks."""
