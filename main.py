@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import clients
-import contract
+from iog.api import clients, contract
+from iog.api.payload import json_object, misspelt
 from iog.errors import InternalError, RequestError, SettingsError, WeightsError
 from iog.settings import Settings, unknown_variables
 from iog.version import VERSION
-from payload import json_object, misspelt
 
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response

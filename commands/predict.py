@@ -12,7 +12,7 @@ import typer
 from iog.settings import Settings
 
 if TYPE_CHECKING:
-    from contract import Request
+    from iog.api.contract import Request
     from iog.image import Photo
     from iog.prediction import Prediction
 
@@ -86,8 +86,7 @@ def predict(
     settings = Settings.from_env().with_model(model)
 
     # torch comes with this: what needs no model has been refused by now
-    import clients
-    import contract
+    from iog.api import clients, contract
     from model_handler import ModelHandler
 
     body["image"] = base64.b64encode(image.read_bytes()).decode()
@@ -121,8 +120,8 @@ def _write(
     overlay: Path | None,
     json: str | None,
 ) -> None:
-    import contract
     from iog import masks
+    from iog.api import contract
 
     if output is not None:
         _save(output, masks.png(prediction.mask))

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from clients import REQUEST_ID, request_id
+from iog.api.clients import REQUEST_ID, request_id
 from serving.bodies import Bodies
 from serving.logs import open_log
 from serving.metrics import CONTENT_TYPE, Metrics

@@ -11,7 +11,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-import clients
+from iog.api import clients
 from serving.runtime import Call, Runtime
 
 # What arrives when CVAT 2.73.0 calls the function itself, and through Nuclio's dashboard.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import contract
 from iog import settings
+from iog.api import contract
 from iog.errors import SettingsError
 from iog.settings import Settings, default_weights_dir, unknown_variables
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import contract
 from benchmarks.bodies import Bodies
+from iog.api import contract
 from iog.decoding import decode
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from dataloaders import masktext
-from dataloaders.masktext import json_rows
+from iog.api import masktext
+from iog.api.masktext import json_rows
 from iog.masks import tight_bounds
 
 MASKS = arrays(

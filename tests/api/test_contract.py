@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import contract
-from contract import MAX_BOXES, MAX_POINTS, OUTPUTS
+from iog.api import contract
+from iog.api.contract import MAX_BOXES, MAX_POINTS, OUTPUTS
 from iog.errors import MalformedRequest, RequestError, UnusableRequest
 from tests import builders
 

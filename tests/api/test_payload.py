@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import contract
+from iog.api import contract
+from iog.api.payload import json_object, misspelt, read_base64, show
 from iog.errors import MalformedRequest
-from payload import json_object, misspelt, read_base64, show
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -29,10 +29,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dataloaders.masktext import json_rows
 from iog import masks
+from iog.api.masktext import json_rows
+from iog.api.payload import HINT_IMAGE, json_object, read_base64, show
 from iog.errors import Code, MalformedRequest, RequestError, UnusableRequest
-from payload import HINT_IMAGE, json_object, read_base64, show
 
 __all__ = [
     "FIELDS",

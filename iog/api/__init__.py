@@ -1,0 +1,1 @@
+"""The JSON interface: requests are read, answers are written."""
