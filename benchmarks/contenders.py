@@ -38,7 +38,7 @@ def contenders_of(
     Raises:
         WeightsError: there is no such model.
     """
-    from networks.weights import TABLE, locate, resolve
+    from iog.models.registry import TABLE, locate, resolve
 
     name, weights, note = model, model, ""
     if model in TABLE and locate(model, weights_dir=settings.weights_dir) is None:

@@ -13,8 +13,8 @@ __all__ = ["random_checkpoint", "stock_weights"]
 
 def random_checkpoint(architecture: str, path: Path) -> None:
     """Write a checkpoint with random parameters, but outputs of the usual size."""
-    from networks import weights
-    from networks.checkpoints import save
+    from iog.models import registry as weights
+    from iog.models.checkpoint import save
 
     row = next(row for row in weights.rows() if row.architecture == architecture)
     save(

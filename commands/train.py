@@ -156,8 +156,8 @@ def _completed(config: TrainingConfig, start: Any) -> TrainingConfig:  # noqa: A
     """Network, crop rule and threshold of the initial weights, if the recipe names none."""
     from dataclasses import replace
 
+    from iog.models.checkpoint import Weights
     from networks import ARCHITECTURES
-    from networks.checkpoints import Weights
 
     if config.architecture:
         if config.architecture not in ARCHITECTURES:

@@ -11,7 +11,7 @@ from iog.errors import INSTALL_TORCH, WeightsError
 from iog.settings import Settings
 
 if TYPE_CHECKING:
-    from networks.weights import WeightsRow
+    from iog.models.registry import WeightsRow
 
 __all__ = ["app"]
 
@@ -26,7 +26,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from networks.weights import installed, locate, rows
+    from iog.models.registry import installed, locate, rows
 
     settings = Settings.from_env()
     table = Table("name", "network", "weights", box=None, pad_edge=False)
@@ -60,7 +60,7 @@ def _here(path: Path) -> str:
 def _own(name: str, weights_dir: Path) -> tuple[str, str, str]:
     """Network, state and particulars of weights of one's own, as the file tells them."""
     try:
-        from networks.checkpoints import open_weights
+        from iog.models.checkpoint import open_weights
     except ModuleNotFoundError:
         return "?", "here", f"torch reads it: {INSTALL_TORCH}"
     try:
@@ -93,7 +93,7 @@ def install(
     force: Annotated[bool, typer.Option("--force", help="Replace weights of that name.")] = False,
 ) -> None:
     """Put weights of your own beside the others, under a name."""
-    from networks.installing import install as install_weights
+    from iog.models.installing import install as install_weights
 
     folder = folder or Settings.from_env().weights_dir
     typer.echo(install_weights(file, name, folder=folder, force=force))
@@ -111,8 +111,8 @@ def fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from networks.fetching import fetch as fetch_weights
-    from networks.fetching import row_of
+    from iog.models.fetching import fetch as fetch_weights
+    from iog.models.fetching import row_of
 
     settings = Settings.from_env()
     typer.echo(f"Fetching {row_of(name).filename} ...", err=True)
@@ -146,8 +146,8 @@ def verify(
     ] = None,
 ) -> None:
     """Read and hash weights, and check that they fit their network."""
-    from networks.checkpoints import verify as verify_weights
-    from networks.weights import installed, locate, rows
+    from iog.models.checkpoint import verify as verify_weights
+    from iog.models.registry import installed, locate, rows
 
     settings = Settings.from_env()
     folder = settings.weights_dir
@@ -174,6 +174,6 @@ def verify(
 @app.command()
 def path(name: _Name) -> None:
     """Print where the weights lie."""
-    from networks.weights import resolve
+    from iog.models.registry import resolve
 
     typer.echo(resolve(name, weights_dir=Settings.from_env().weights_dir)[1])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from dataloaders.geometry import CropRule
 from evaluation.baselines import BASELINES
 from evaluation.segmenters import PredictorSegmenter, Segmenter
+from iog.models.registry import resolve
+from iog.models.weightfiles import sha256_of
 from iog.settings import Settings
 from model_handler import ModelHandler
-from networks.weightfiles import sha256_of
-from networks.weights import resolve
 
 __all__ = ["Contender", "contender"]
 

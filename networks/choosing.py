@@ -13,10 +13,10 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from iog.errors import INSTALL_TORCH, SettingsError
+from iog.models.registry import WeightsRow
 from networks.engines import Engine
 from networks.exports import FOLDER, Export, find_export
 from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
-from networks.weights import WeightsRow
 
 __all__ = ["Running", "start_engine"]
 
@@ -55,7 +55,7 @@ def start_engine(
     installed. Torch is imported only if it runs the model.
 
     Args:
-        model: a name of ``networks.weights`` or a path.
+        model: a name of ``iog.models.registry`` or a path.
         weights_dir: the folder that names are looked up in.
         sha256: refuse any weights but those with this hash.
         engine: ``auto``, ``torch`` or ``openvino``.

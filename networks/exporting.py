@@ -85,7 +85,7 @@ def export(
     """Write the OpenVINO model of some weights, complete or not at all.
 
     Args:
-        name_or_path: a name of ``networks.weights`` or a path.
+        name_or_path: a name of ``iog.models.registry`` or a path.
         weights_dir: the folder that names are looked up in.
         output: the folder of exports; ``openvino`` in the weights folder when left out.
         sha256: refuse any weights but those with this hash.

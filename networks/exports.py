@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from dataloaders.geometry import CropRule
 from iog.errors import WeightsError
-from networks.weightfiles import check_identity, sha256_of
-from networks.weights import BUNDLED_DIR, WeightsRow, own_row, resolve
+from iog.models.registry import BUNDLED_DIR, WeightsRow, own_row, resolve
+from iog.models.weightfiles import check_identity, sha256_of
 
 __all__ = ["DECODER", "ENCODER", "FOLDER", "FP32", "Export", "find_export", "write_manifest"]
 
@@ -78,7 +78,7 @@ def find_export(
     """The export of a model, and if there is none that can be used, why.
 
     Args:
-        name_or_path: a name of ``networks.weights`` or a path.
+        name_or_path: a name of ``iog.models.registry`` or a path.
         weights_dir: the folder that names are looked up in.
         sha256: refuse any weights but those with this hash.
 

@@ -17,11 +17,11 @@ import torch
 
 from dataloaders.geometry import CropRule
 from iog.errors import WeightsError
+from iog.models.checkpoint import load
+from iog.models.registry import WeightsRow, own_row, resolve
+from iog.models.weightfiles import check_identity, read, sha256_of, writing
 from networks.architectures import build_network
-from networks.checkpoints import load
 from networks.inference import InferenceNetwork, inference_form
-from networks.weightfiles import check_identity, read, sha256_of, writing
-from networks.weights import WeightsRow, own_row, resolve
 
 __all__ = ["LoadedForm", "load_form"]
 
@@ -54,7 +54,7 @@ def load_form(
     """Load a model for predicting on the CPU, folded at most once on this machine.
 
     Args:
-        name_or_path: a name of ``networks.weights`` or a path.
+        name_or_path: a name of ``iog.models.registry`` or a path.
         weights_dir: where weights are looked for, and folded ones kept (in ``folded/``).
         sha256: refuse any file but the one with this hash.
         dtype: what to calculate in; see ``InferenceNetwork.lowered``.

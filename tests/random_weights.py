@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from iog.models.checkpoint import save
+from iog.models.registry import TABLE
 from networks import build_network
-from networks.checkpoints import save
-from networks.weights import TABLE
 
 
 def write_random_lite(path: Path, *, frame: int | None = None) -> Path:

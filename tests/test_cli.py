@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 import cli
+from iog.models.registry import BUNDLED_DIR, TABLE
 from iog.overlay import BOX, POSITIVE
 from iog.version import VERSION
-from networks.weights import BUNDLED_DIR, TABLE
 from tests.builders import photo
 from tests.random_weights import write_random_lite
 
@@ -271,7 +271,7 @@ def test_weights_list_names_every_model(iog: Iog) -> None:
 def test_weights_are_taken_from_a_file_found_and_verified(
     iog: Iog, here: Path, random_lite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("networks.weights.BUNDLED_DIR", here / "nothing-bundled")
+    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", here / "nothing-bundled")
     none = iog("weights", "verify")
 
     other = iog("weights", "fetch", "iog-lite", "--from", str(random_lite))

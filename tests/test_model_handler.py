@@ -10,10 +10,10 @@ from PIL import Image
 
 from dataloaders.geometry import CropRule
 from iog.errors import SettingsError, UnusableRequest, WeightsError
+from iog.models.checkpoint import save
 from iog.settings import Settings
 from model_handler import ModelHandler
 from networks import build_network
-from networks.checkpoints import save
 from tests.builders import saved
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)

@@ -81,7 +81,11 @@ def test_a_file_is_segmented_without_a_server(
 
 
 def test_every_link_leads_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "weights" / "MODEL_CARD.md", *ROOT.glob("docs/**/*.md")]
+    pages = [
+        ROOT / "README.md",
+        ROOT / "iog" / "models" / "MODEL_CARD.md",
+        *ROOT.glob("docs/**/*.md"),
+    ]
     for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from networks.checkpoints import read_checkpoint, save
+from iog.models.checkpoint import read_checkpoint, save
 
 
 def export(checkpoint: Path, out: Path) -> Path:

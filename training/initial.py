@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from iog.errors import WeightsError
+from iog.models.checkpoint import Weights, open_weights
+from iog.models.weightfiles import read
 from networks.backbones import GUIDED_CHANNELS, MobileNetV1, ResNet101, SeparableConv
-from networks.checkpoints import Weights, open_weights
-from networks.weightfiles import read
 from training.resnet_weights import is_resnet, load_resnet
 
 

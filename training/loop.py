@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader
 
 from dataloaders.samples import Dataset
 from iog.errors import SettingsError
+from iog.models.checkpoint import Weights, read_checkpoint, save
 from networks import build_network
-from networks.checkpoints import Weights, read_checkpoint, save
 from training.commit import current_commit
 from training.config import TrainingConfig
 from training.dataset import Example, TrainingSamples

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-import networks.fetching
-import networks.weights
+import iog.models.fetching
+import iog.models.registry
 from iog.errors import WeightsError
-from networks.weights import TABLE
+from iog.models.registry import TABLE
 
 
 def main(folder: str, address: str, most: str = "") -> None:
@@ -23,13 +23,13 @@ def main(folder: str, address: str, most: str = "") -> None:
     row = replace(TABLE["iog-lite"], name="small", source=address, filename="SMALL.pth")
     row = replace(row, size=None, sha256=None, sha256_confirmed=False)
     table = MappingProxyType({row.name: row})
-    for module in (networks.fetching, networks.weights):
+    for module in (iog.models.fetching, iog.models.registry):
         setattr(module, "TABLE", table)  # noqa: B010 - final for everybody else
-    setattr(networks.weights, "BUNDLED_DIR", Path(folder) / "nothing")  # noqa: B010
+    setattr(iog.models.registry, "BUNDLED_DIR", Path(folder) / "nothing")  # noqa: B010
     if most:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
     try:
-        path = networks.fetching.fetch("small", weights_dir=Path(folder), source=address)
+        path = iog.models.fetching.fetch("small", weights_dir=Path(folder), source=address)
         print(path, flush=True)
     except WeightsError as error:
         sys.exit(str(error))

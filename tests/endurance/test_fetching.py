@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from iog.errors import WeightsError
-from networks.fetching import fetch
+from iog.models.fetching import fetch
 from tests.endurance.harness import FULL, ROOT, figure
 
 PIECE = 1 << 18

@@ -7,9 +7,9 @@ import pytest
 from evaluation.contenders import contender
 from evaluation.official import OfficialProtocol
 from iog.errors import WeightsError
+from iog.models.registry import TABLE
+from iog.models.weightfiles import sha256_of
 from iog.settings import Settings
-from networks.weightfiles import sha256_of
-from networks.weights import TABLE
 from tests.evaluation.samples import disc_sample
 from tests.random_weights import write_random_lite
 

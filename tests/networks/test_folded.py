@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from iog.errors import WeightsError
-from networks.checkpoints import load
+from iog.models.checkpoint import load
 from networks.folded import LoadedForm, load_form
 from tests.random_weights import write_random_lite
 

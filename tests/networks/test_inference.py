@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from iog.models.checkpoint import load
 from networks import MainNetwork, RefinementNetwork, build_network
 from networks.backbones import MobileNetV1, ResNet101
-from networks.checkpoints import load
 from networks.inference import inference_form
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

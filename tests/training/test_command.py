@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
-from networks.checkpoints import read_checkpoint
+from iog.models.checkpoint import read_checkpoint
 from tests.random_weights import write_random_lite
 from tests.tiny_dataset import write_folder
 from tests.tiny_formats import photos, write_coco, write_cvat_masks

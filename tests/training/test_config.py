@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from iog.errors import SettingsError
-from networks.weights import TABLE
+from iog.models.registry import TABLE
 from training.config import TrainingConfig, Upstream
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"

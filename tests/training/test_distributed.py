@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from networks.checkpoints import read_checkpoint
+from iog.models.checkpoint import read_checkpoint
 from tests.tiny_dataset import write_folder
 from training.journal import read_log
 

@@ -6,7 +6,7 @@ import torch
 
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
-from networks.checkpoints import load, read_checkpoint
+from iog.models.checkpoint import load, read_checkpoint
 from tests.tiny_dataset import write_folder
 from training.config import TrainingConfig
 from training.export import export

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from iog.errors import WeightsError
+from iog.models.checkpoint import Weights
 from networks import build_network
 from networks.backbones import MobileNetV1, ResNet101, SeparableConv
-from networks.checkpoints import Weights
 from tests.random_weights import write_random_lite
 from training.initial import load_initial, load_mobilenet, open_initial
 

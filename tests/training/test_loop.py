@@ -17,9 +17,9 @@ import torch
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from iog.errors import SettingsError
+from iog.models.checkpoint import load, open_weights, read_checkpoint, save
 from iog.settings import Settings
 from model_handler import ModelHandler
-from networks.checkpoints import load, open_weights, read_checkpoint, save
 from tests.tiny_dataset import write_folder
 from training import loop
 from training.config import TrainingConfig

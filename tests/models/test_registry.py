@@ -8,8 +8,8 @@ import pytest
 
 from dataloaders.geometry import CropRule
 from iog.errors import WeightsError
+from iog.models.registry import BUNDLED_DIR, TABLE, installed, locate, resolve, rows
 from networks import ARCHITECTURES
-from networks.weights import BUNDLED_DIR, TABLE, installed, locate, resolve, rows
 
 
 def test_the_table_holds_the_four_models() -> None:
@@ -54,7 +54,7 @@ def test_the_bundled_file_is_the_one_in_the_table() -> None:
     size, digest = len(content), hashlib.sha256(content).hexdigest()
     assert row.sha256_confirmed
     assert (row.size, row.sha256) == (size, digest), (
-        f"weights/{row.filename} is another file than networks/weights.py says. If that is meant, "
+        f"weights/{row.filename} is another file than iog/models/registry.py says. If that is meant, "
         f'write into its row {row.name!r}: size={size:_}, sha256="{digest}",'
     )
 
@@ -88,7 +88,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     bundled, own = tmp_path / "bundled", tmp_path / "own"
     bundled.mkdir()
     own.mkdir()
-    monkeypatch.setattr("networks.weights.BUNDLED_DIR", bundled)
+    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", bundled)
     return bundled, own
 
 
@@ -158,5 +158,5 @@ def test_what_is_missing_is_said_with_what_to_do(
 
 
 def test_the_bundled_folder_is_the_projects_own() -> None:
-    assert (BUNDLED_DIR.parent / "networks" / "weights.py").is_file()
-    assert BUNDLED_DIR.name == "weights"
+    assert (BUNDLED_DIR / "registry.py").is_file()
+    assert BUNDLED_DIR.name == "models"

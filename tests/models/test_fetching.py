@@ -15,9 +15,9 @@ import pytest
 from filelock import FileLock
 
 from iog.errors import WeightsError
-from networks.fetching import fetch
-from networks.weights import TABLE, WeightsRow
-from tests.networks.conftest import State, Write
+from iog.models.fetching import fetch
+from iog.models.registry import TABLE, WeightsRow
+from tests.models.conftest import State, Write
 
 RandomState = Callable[[str], State]
 PIECE = 512 * 1024
@@ -286,7 +286,7 @@ def test_two_at_once_download_once(
             if "waiting" in record.getMessage():
                 waiting.set()
 
-    logger, handler = logging.getLogger("networks.fetching"), Told()
+    logger, handler = logging.getLogger("iog.models.fetching"), Told()
     logger.addHandler(handler)
     paths: list[Path] = []
     thread = threading.Thread(
@@ -320,7 +320,7 @@ def test_names_that_cannot_be_fetched(folder: Path) -> None:
 def test_the_bundled_model_needs_no_fetching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("networks.weights.BUNDLED_DIR", tmp_path)
+    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path)
     with pytest.raises(WeightsError, match="git checkout"):
         fetch("iog-lite", weights_dir=tmp_path / "own")
     (tmp_path / "iog-lite.pt").touch()
@@ -335,7 +335,7 @@ def test_google_drive_gives_the_file_as_published(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Full size: the form and the keys that the published file has."""
-    monkeypatch.setattr("networks.weights.BUNDLED_DIR", tmp_path / "bundled")
+    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path / "bundled")
     calls: list[dict[str, object]] = []
 
     def download(**arguments: object) -> object:

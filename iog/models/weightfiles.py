@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from iog.errors import WeightsError
-from networks.weights import WeightsRow
+from iog.models.registry import WeightsRow
 
 __all__ = ["check_identity", "publish", "read", "sha256_of", "writing"]
 

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from dataloaders.geometry import CropRule
-from networks import build_network, fetching
-from networks.checkpoints import save
-from networks.weights import TABLE, WeightsRow
+from iog.models import fetching
+from iog.models.checkpoint import save
+from iog.models.registry import TABLE, WeightsRow
+from networks import build_network
 
 State = OrderedDict[str, Tensor]
 Write = Callable[[State, str], Path]
 
 # Imported here: a module that is first imported while a test has changed the table would keep it.
-assert fetching.__name__ == "networks.fetching"
+assert fetching.__name__ == "iog.models.fetching"
 
 COUNTER = "num_batches_tracked"
 KINDS = ("zip", "legacy", "zip-no-counters", "legacy-no-counters", "checkpoint", "training")
@@ -106,5 +107,5 @@ def small_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WeightsRow:
     )
     for module in ("registry", "fetching"):
         monkeypatch.setattr(f"iog.models.{module}.TABLE", {row.name: row})
-    monkeypatch.setattr("networks.weights.BUNDLED_DIR", tmp_path / "bundled")
+    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path / "bundled")
     return row

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iog.errors import WeightsError
-from networks.weightfiles import check_identity, publish, read, sha256_of, writing
-from networks.weights import BUNDLED_DIR, TABLE
+from iog.models.registry import BUNDLED_DIR, TABLE
+from iog.models.weightfiles import check_identity, publish, read, sha256_of, writing
 
 
 class Harmful:
@@ -208,7 +208,7 @@ def test_a_file_is_hashed_once_until_it_changes(
     assert [sha256_of(hello), sha256_of(hello)] == [HELLO, HELLO]
     assert len(read) == 2  # it is so new that it may change again at the same time
 
-    monkeypatch.setattr("networks.weightfiles._SETTLED_NS", -1)
+    monkeypatch.setattr("iog.models.weightfiles._SETTLED_NS", -1)
     assert [sha256_of(hello), sha256_of(hello)] == [HELLO, HELLO]
     assert len(read) == 3
     status = hello.stat()

@@ -29,7 +29,7 @@ __all__ = [
     "rows",
 ]
 
-BUNDLED_DIR: Final = Path(__file__).resolve().parent.parent / "weights"
+BUNDLED_DIR: Final = Path(__file__).resolve().parent
 """The folder of the weights that come with the project."""
 
 _DRIVE: Final = "https://drive.google.com/uc?id="

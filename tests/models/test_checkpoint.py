@@ -10,11 +10,11 @@ import torch
 
 from dataloaders.geometry import CropRule
 from iog.errors import WeightsError
+from iog.models.checkpoint import load, open_weights, read_checkpoint, save, verify
+from iog.models.registry import BUNDLED_DIR, TABLE, WeightsRow
+from iog.models.weightfiles import sha256_of
 from networks import MainNetwork
-from networks.checkpoints import load, open_weights, read_checkpoint, save, verify
-from networks.weightfiles import sha256_of
-from networks.weights import BUNDLED_DIR, TABLE, WeightsRow
-from tests.networks.conftest import COUNTER, KINDS, State, Write, optimiser_state
+from tests.models.conftest import COUNTER, KINDS, State, Write, optimiser_state
 
 RandomState = Callable[[str], State]
 SMAPS = Path("/proc/self/smaps")
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_another_network_is_refused_under_a_name(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("networks.weights.BUNDLED_DIR", tmp_path / "bundled")
+    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path / "bundled")
     write(random_state("iog-lite"), "checkpoint").rename(tmp_path / "IOG_PASCAL.pth")
     with pytest.raises(WeightsError, match=r"is no iog-resnet101 .* it holds iog-lite: ask for"):
         load("iog-pascal", weights_dir=tmp_path)
@@ -341,7 +341,7 @@ def test_verify_tells_how_the_hash_compares(
         ("0" * 64, False, "differs from the public copy that is known, which nobody has confirmed"),
     ):
         row = replace(small_row, sha256=known, sha256_confirmed=confirmed)
-        monkeypatch.setattr("networks.weights.TABLE", {row.name: row})
+        monkeypatch.setattr("iog.models.registry.TABLE", {row.name: row})
         assert verify("small", weights_dir=tmp_path).standing == standing
 
 

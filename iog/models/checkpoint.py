@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from dataloaders.geometry import CropRule
 from iog.errors import WeightsError
+from iog.models.registry import WeightsRow, own_row, resolve
+from iog.models.weightfiles import check_identity, read, sha256_of, writing
 from networks import ARCHITECTURES, build_network
 from networks.statedicts import closest, complete, find_misfit
-from networks.weightfiles import check_identity, read, sha256_of, writing
-from networks.weights import WeightsRow, own_row, resolve
 
 __all__ = [
     "Checkpoint",
@@ -125,7 +125,7 @@ def load(
     processes with the same model hold its float32 weights in memory once.
 
     Args:
-        name_or_path: a name of ``networks.weights`` or a path.
+        name_or_path: a name of ``iog.models.registry`` or a path.
         weights_dir: the folder that names are looked up in.
         sha256: refuse any file but the one with this hash (``IOG_WEIGHTS_SHA256``).
         device: where the parameters go.

@@ -21,9 +21,9 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from iog.errors import WeightsError
-from networks.checkpoints import inspect
-from networks.weightfiles import publish
-from networks.weights import TABLE, WeightsRow, locate, resolve
+from iog.models.checkpoint import inspect
+from iog.models.registry import TABLE, WeightsRow, locate, resolve
+from iog.models.weightfiles import publish
 
 __all__ = ["Progress", "fetch", "row_of"]
 

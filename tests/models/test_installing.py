@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from iog.errors import WeightsError
-from networks.checkpoints import load, read_checkpoint, save
-from networks.installing import install
-from networks.weightfiles import read
-from networks.weights import installed
+from iog.models.checkpoint import load, read_checkpoint, save
+from iog.models.installing import install
+from iog.models.registry import installed
+from iog.models.weightfiles import read
 from tests.random_weights import write_random_lite
 
 

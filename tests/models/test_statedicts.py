@@ -8,7 +8,7 @@ import torch
 
 from networks import ARCHITECTURES
 from networks.statedicts import closest, complete, find_misfit
-from tests.networks.conftest import COUNTER, State
+from tests.models.conftest import COUNTER, State
 
 RandomState = Callable[[str], State]
 

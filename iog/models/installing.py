@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from iog.errors import WeightsError
-from networks.checkpoints import inspect, save
-from networks.weights import TABLE
+from iog.models.checkpoint import inspect, save
+from iog.models.registry import TABLE
 
 __all__ = ["install"]
 
