@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from dataloaders.geometry import BoxXYXY, PointXY, SizeHW, clamp_box, clamp_point
 from iog.cache import ByteCache
 from iog.cores import available_cores
+from iog.engines.choosing import start_engine
 from iog.errors import UnusableRequest
 from iog.image import Photo, Photos, Pixels
 from iog.prediction import Canvas, Prediction
 from iog.predictor import Predictor, Prompt
 from iog.settings import Settings
-from networks.choosing import start_engine
 
 __all__ = ["ModelHandler"]
 

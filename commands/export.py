@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataloaders.geometry import CropRule
-    from networks.exporting import Crops
+    from iog.engines.exporting import Crops
 
 __all__ = ["export"]
 
@@ -46,7 +46,7 @@ def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
     from evaluation.tables import Table
     from iog.cores import available_cores
-    from networks.exporting import export as write
+    from iog.engines.exporting import export as write
 
     settings = Settings.from_env()
     rows = []

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dataloaders.geometry import BoxXYXY, Crop, CropRule, PointXY
 from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
 from iog.cache import ByteCache, Shelf
-from networks.engines import Encoded, Engine
+from iog.engines.engine import Encoded, Engine
 
 Window = Callable[[Crop], NDArray[np.float32]]
 """What gives a crop's window into an image, as ``Crop.extract`` does."""

@@ -10,9 +10,9 @@ from evaluation.protocol import Summary
 from evaluation.run import score_objects
 from evaluation.segmenters import PredictorSegmenter
 from iog.cache import ByteCache
+from iog.engines.torch_engine import TorchEngine
 from iog.predictor import Predictor
 from networks.inference import inference_form
-from networks.torchengine import TorchEngine
 from training.config import TrainingConfig
 
 CLICKS = 4

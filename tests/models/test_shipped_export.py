@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from commands.export import _crops
+from iog.engines.exporting import export
+from iog.engines.exports import FOLDER, Export, find_export
+from iog.engines.folded import load_form
+from iog.engines.openvino_engine import OpenVINOEngine
+from iog.engines.torch_engine import TorchEngine
 from iog.models.registry import BUNDLED_DIR
 from iog.models.weightfiles import sha256_of
-from networks.exporting import export
-from networks.exports import FOLDER, Export, find_export
-from networks.folded import load_form
-from networks.openvinoengine import OpenVINOEngine
-from networks.torchengine import TorchEngine
 
 pytest.importorskip("openvino")
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from iog.engines.exports import DECODER, ENCODER, Export
 from iog.errors import SettingsError
-from networks.exports import DECODER, ENCODER, Export
 
 if TYPE_CHECKING:
-    from networks.openvinolibrary import openvino
+    from iog.engines.openvino_library import openvino
 
 __all__ = ["HINTS", "OpenVINOEngine", "is_installed"]
 
@@ -48,7 +48,7 @@ class OpenVINOEngine:
     def __init__(
         self, export: Export, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        from networks.openvinolibrary import CORE
+        from iog.engines.openvino_library import CORE
 
         if precision == "bf16" and "BF16" not in CORE.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
@@ -82,7 +82,7 @@ class OpenVINOEngine:
 
     def encode(self, x: NDArray[np.float32]) -> OpenVINOCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
-        from networks.openvinolibrary import openvino
+        from iog.engines.openvino_library import openvino
 
         # Tensors of its own for the outputs: the request's are overwritten by the next inference.
         outputs = tuple(
@@ -111,7 +111,7 @@ class OpenVINOEngine:
 def _infer(
     request: openvino.InferRequest, maps: NDArray[np.float32], encoded: OpenVINOCrop
 ) -> None:
-    from networks.openvinolibrary import openvino
+    from iog.engines.openvino_library import openvino
 
     array = np.ascontiguousarray(maps[None])
     request.set_input_tensor(0, openvino.Tensor(array, shared_memory=True))
@@ -128,7 +128,7 @@ def _plain_features(model: openvino.Model, kind: str) -> openvino.Model:
             only output of a decoder.
         kind: element type of the features.
     """
-    from networks.openvinolibrary import openvino
+    from iog.engines.openvino_library import openvino
 
     steps = openvino.preprocess.PrePostProcessor(model)
     features = [steps.input(number) for number in range(1, len(model.inputs))]

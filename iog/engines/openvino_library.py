@@ -1,6 +1,6 @@
 """OpenVINO without its telemetry, and one core of it. Import OpenVINO from here alone.
 
-    from networks.openvinolibrary import CORE, openvino
+    from iog.engines.openvino_library import CORE, openvino
 
 Alone, `import openvino` looks up Google Analytics, starts a thread and writes `~/intel` wherever
 the package openvino-telemetry is installed, and pip installs the two together.

@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from iog.engines.torch_engine import TorchEngine, choose_device, choose_dtype
 from iog.errors import SettingsError
 from networks import build_network
 from networks.inference import inference_form
-from networks.torchengine import TorchEngine, choose_device, choose_dtype
 
 
 def _input(side: int = 64) -> NDArray[np.float32]:
@@ -79,6 +79,6 @@ def test_devices_and_precisions_that_are_not_here_are_refused(
     with pytest.raises(SettingsError, match="fp16"):
         choose_dtype("fp16", "cpu")
     assert choose_dtype("fp16", "cuda") is torch.float16
-    monkeypatch.setattr("networks.torchengine._cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("iog.engines.torch_engine._cpu_has_bf16", lambda: False)
     with pytest.raises(SettingsError, match="AVX-512"):
         choose_dtype("bf16", "cpu")

@@ -2,7 +2,7 @@
 
 An engine takes and returns NumPy arrays in the network frame. It encodes a crop once and decodes
 it for every set of clicks; a network without a click branch does all its work while encoding.
-``networks.choosing`` picks one.
+``iog.engines.choosing`` picks one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     FOLDER/NAME/decoder.xml .bin that and [1, 2, S, S] -> [1, 1, S, S]; networks with clicks only
     FOLDER/NAME/fp32/            the same for fp32, if it is another model there (``winograd``)
 
-    python -m networks.exports NAME WEIGHTS_DIR      exit status 0 if there is one to be used
+    python -m iog.engines.exports NAME WEIGHTS_DIR      exit status 0 if there is one to be used
 
 ``exporting`` writes them. An export of other weights than those of the name is stale and not used.
 """

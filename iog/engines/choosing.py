@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from iog.engines.engine import Engine
+from iog.engines.exports import FOLDER, Export, find_export
+from iog.engines.openvino_engine import HINTS, OpenVINOEngine, is_installed
 from iog.errors import INSTALL_TORCH, SettingsError
 from iog.models.registry import WeightsRow
-from networks.engines import Engine
-from networks.exports import FOLDER, Export, find_export
-from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
 
 __all__ = ["Running", "start_engine"]
 
@@ -88,8 +88,8 @@ def _torch(
 ) -> Running:
     import torch
 
-    from networks.folded import load_form
-    from networks.torchengine import TorchEngine, choose_device, choose_dtype
+    from iog.engines.folded import load_form
+    from iog.engines.torch_engine import TorchEngine, choose_device, choose_dtype
 
     torch.set_num_threads(threads)
     place = choose_device(device)
@@ -173,8 +173,8 @@ def _exported(model: str, weights_dir: Path, sha256: str | None, threads: int) -
 def _export_apart(model: str, weights_dir: Path, threads: int, problem: SettingsError) -> None:
     """Export in a process of its own: it needs torch, and this one shall not keep it."""
     done = subprocess.run(
-        [sys.executable, "-m", "networks.exporting", model, str(weights_dir), str(threads)],
-        cwd=Path(__file__).resolve().parent.parent,
+        [sys.executable, "-m", "iog.engines.exporting", model, str(weights_dir), str(threads)],
+        cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
         timeout=_EXPORT_SECONDS,

@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from commands.export import _crops
+from iog.engines.exporting import export
+from iog.engines.exports import Export, find_export
+from iog.engines.openvino_engine import OpenVINOEngine
 from iog.errors import SettingsError
 from iog.settings import Settings
 from model_handler import ModelHandler
-from networks.exporting import export
-from networks.exports import Export, find_export
-from networks.openvinoengine import OpenVINOEngine
 from tests.random_weights import write_random_lite
 
 ROOT = Path(__file__).parent.parent.parent
-pytest.importorskip("networks.openvinolibrary")
+pytest.importorskip("iog.engines.openvino_library")
 
 
 @pytest.fixture(autouse=True)
 def _nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("networks.exports.BUNDLED_DIR", tmp_path / "nothing")
+    monkeypatch.setattr("iog.engines.exports.BUNDLED_DIR", tmp_path / "nothing")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_answers_are_those_of_torch(exported: Export) -> None:
 
 
 def test_first_layers_stay_in_fp32(exported: Export) -> None:
-    from networks.openvinolibrary import CORE
+    from iog.engines.openvino_library import CORE
 
     if "BF16" not in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bf16")
@@ -159,8 +159,8 @@ import gc, signal, sys
 from pathlib import Path
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
-from networks.exports import find_export
-from networks.openvinoengine import OpenVINOEngine
+from iog.engines.exports import find_export
+from iog.engines.openvino_engine import OpenVINOEngine
 from tests.tiny_dataset import write_folder
 from training import loop
 from training.config import TrainingConfig
@@ -223,7 +223,7 @@ def test_what_openvino_cannot_do_is_refused(
     ):
         with pytest.raises(SettingsError, match=said):
             ModelHandler(settings(weights_dir, engine="openvino", **changes))
-    monkeypatch.setattr("networks.choosing.is_installed", lambda: False)
+    monkeypatch.setattr("iog.engines.choosing.is_installed", lambda: False)
     assert ModelHandler(settings(weights_dir)).describe()["engine"] == "torch"
     with pytest.raises(SettingsError, match=r"-r requirements\.txt"):
         ModelHandler(settings(weights_dir, engine="openvino"))
@@ -232,7 +232,7 @@ def test_what_openvino_cannot_do_is_refused(
 def test_without_torch_a_model_that_was_not_exported_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("networks.choosing.find_spec", lambda name: None)
+    monkeypatch.setattr("iog.engines.choosing.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match="iog export iog-lite"):
         ModelHandler(settings(tmp_path, engine="openvino"))
     with pytest.raises(SettingsError, match="torch is not installed"):
@@ -240,6 +240,6 @@ def test_without_torch_a_model_that_was_not_exported_is_refused(
 
 
 def test_a_cpu_without_bf16_says_so(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("networks.openvinolibrary.CORE.get_property", lambda *_: ["FP32"])
+    monkeypatch.setattr("iog.engines.openvino_library.CORE.get_property", lambda *_: ["FP32"])
     with pytest.raises(SettingsError, match="bf16"):
         OpenVINOEngine(exported, precision="bf16", threads=1)

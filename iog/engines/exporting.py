@@ -1,6 +1,6 @@
 """Writing models for OpenVINO, and comparing what they answer with torch.
 
-    python -m networks.exporting NAME WEIGHTS_DIR THREADS
+    python -m iog.engines.exporting NAME WEIGHTS_DIR THREADS
 
 The module can be run so that a server makes what it lacks in a process of its own, and never has
 torch in its memory.
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dataloaders.geometry import CropRule
+from iog.engines.exports import DECODER, ENCODER, FOLDER, FP32, Export, find_export, write_manifest
+from iog.engines.folded import load_form
+from iog.engines.openvino_engine import HINTS, OpenVINOEngine, is_installed
+from iog.engines.precise import keep_full_precision
+from iog.engines.torch_engine import TorchEngine
 from iog.errors import SettingsError
-from networks.exports import DECODER, ENCODER, FOLDER, FP32, Export, find_export, write_manifest
-from networks.folded import load_form
 from networks.inference import InferenceNetwork
-from networks.openvinoengine import HINTS, OpenVINOEngine, is_installed
-from networks.precise import keep_full_precision
-from networks.torchengine import TorchEngine
 from networks.winograd import with_winograd
 
 __all__ = ["Crops", "Parity", "compare", "export"]
@@ -168,7 +168,7 @@ def _logit(p: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
-    from networks.openvinolibrary import openvino
+    from iog.engines.openvino_library import openvino
 
     x, clicks = torch.zeros(1, 5, side, side), torch.zeros(1, 2, side, side)
     with torch.inference_mode(), warnings.catch_warnings():

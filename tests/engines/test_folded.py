@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from iog.engines.folded import LoadedForm, load_form
 from iog.errors import WeightsError
 from iog.models.checkpoint import load
-from networks.folded import LoadedForm, load_form
 from tests.random_weights import write_random_lite
 
 
@@ -92,7 +92,7 @@ def test_a_start_with_folded_weights_imports_no_compiler(weights: Path, tmp_path
     script = f"""
 import sys
 from pathlib import Path
-from networks.folded import load_form
+from iog.engines.folded import load_form
 assert load_form({str(weights)!r}, weights_dir=Path({str(tmp_path)!r})).mapped
 assert not {{"torch._dynamo", "scipy"}} & set(sys.modules)
 """

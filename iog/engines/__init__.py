@@ -1,0 +1,1 @@
+"""What runs a network: torch, or OpenVINO with an exported model."""
