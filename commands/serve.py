@@ -31,11 +31,11 @@ def serve(
     ] = 1,
 ) -> None:
     """Answer requests over HTTP, as Nuclio would, until Ctrl-C."""
-    from serving.app import create_app
-    from serving.logs import open_log, say_ready
-    from serving.pool import Pool
-    from serving.server import Server, address, bind
-    from serving.worker import WorkerProcess
+    from iog.serving.app import create_app
+    from iog.serving.logs import open_log, say_ready
+    from iog.serving.pool import Pool
+    from iog.serving.server import Server, address, bind
+    from iog.serving.worker import WorkerProcess
 
     # Where the workers' settings come from.
     if model is not None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iog.api import clients
-from serving.runtime import Call, Runtime
+from iog.serving.runtime import Call, Runtime
 
 # What arrives when CVAT 2.73.0 calls the function itself, and through Nuclio's dashboard.
 DIRECT = {

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from iog.serving.bodies import BODY_LIMIT
+from iog.serving.pool import WORKER_WAIT
 from iog.settings import Settings
-from serving.bodies import BODY_LIMIT
-from serving.pool import WORKER_WAIT
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path.name for path in ROOT.glob("function*.yaml"))

@@ -41,7 +41,7 @@ sys.addaudithook(note)
 FUNCTION = """
 import sys, threading
 import main
-from serving.runtime import Call, Runtime
+from iog.serving.runtime import Call, Runtime
 runtime = Runtime(main.init_context, main.handler, log=sys.stderr)
 runtime.start()
 reply = runtime.answer(Call(sys.stdin.buffer.read()))

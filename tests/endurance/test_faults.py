@@ -18,9 +18,9 @@ import pytest
 
 import main
 from iog.errors import WeightsError
+from iog.serving.runtime import Call, Runtime
 from iog.settings import Settings
 from model_handler import ModelHandler
-from serving.runtime import Call, Runtime
 from tests import builders
 from tests.endurance.harness import FULL, ROOT, Service, figure, service
 from tests.endurance.sending import connect

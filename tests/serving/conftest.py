@@ -11,12 +11,12 @@ import httpx
 import nuclio_sdk
 import pytest
 
-from serving.app import create_app
-from serving.bodies import BODY_LIMIT, Bodies
-from serving.logs import open_log
-from serving.pool import WORKER_WAIT, Pool
-from serving.runtime import Call, Reply, Runtime
-from serving.server import Server, address, bind
+from iog.serving.app import create_app
+from iog.serving.bodies import BODY_LIMIT, Bodies
+from iog.serving.logs import open_log
+from iog.serving.pool import WORKER_WAIT, Pool
+from iog.serving.runtime import Call, Reply, Runtime
+from iog.serving.server import Server, address, bind
 
 Handler = Callable[[nuclio_sdk.Context, nuclio_sdk.Event], object]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.affinity import Known, image_mark
+from iog.serving.affinity import Known, image_mark
 from tests.serving.conftest import Running
 
 Serve = Callable[..., Running]

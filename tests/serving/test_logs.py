@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from serving.logs import open_log, say_ready
+from iog.serving.logs import open_log, say_ready
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.metrics import Metrics
+from iog.serving.metrics import Metrics
 
 ABOUT = {"model": "iog-lite", "engine": "openvino", "precision": "fp32", "device": "cpu"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import nuclio_sdk
 import pytest
 
-from serving.runtime import Call, Reply, Runtime
+from iog.serving.runtime import Call, Reply, Runtime
 
 
 def run(

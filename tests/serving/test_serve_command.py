@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from serving import worker
+from iog.serving import worker
 from tests.random_weights import write_random_lite
 
 ROOT = Path(cli.__file__).parent

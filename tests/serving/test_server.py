@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from serving.server import address, bind
+from iog.serving.server import address, bind
 
 
 def test_a_free_port_is_taken_and_named() -> None:

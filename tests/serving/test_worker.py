@@ -16,13 +16,13 @@ import httpx
 import psutil
 import pytest
 
-from serving import server as hosting
-from serving import worker as worker_module
-from serving.app import create_app
-from serving.pool import Pool
-from serving.runtime import Call
-from serving.server import Server, address, bind
-from serving.worker import CALL_SECONDS, WorkerProcess
+from iog.serving import server as hosting
+from iog.serving import worker as worker_module
+from iog.serving.app import create_app
+from iog.serving.pool import Pool
+from iog.serving.runtime import Call
+from iog.serving.server import Server, address, bind
+from iog.serving.worker import CALL_SECONDS, WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 TOY = "tests.serving.toy"
@@ -215,8 +215,8 @@ def test_closing_ends_a_start_that_hangs(monkeypatch: pytest.MonkeyPatch) -> Non
 
 HOST = f"""
 import sys, time
-from serving.runtime import Call
-from serving.worker import WorkerProcess
+from iog.serving.runtime import Call
+from iog.serving.worker import WorkerProcess
 
 if __name__ == "__main__":
     workers = [WorkerProcess(number, module={TOY!r}) for number in range(2)]

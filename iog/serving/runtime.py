@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import nuclio_sdk
 from nuclio_sdk.json_encoder import Encoder
 
-from serving.logs import open_log
+from iog.serving.logs import open_log
 
 __all__ = ["Call", "Refusal", "Reply", "Runtime", "refusal"]
 

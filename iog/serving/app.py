@@ -16,11 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from iog.api.clients import REQUEST_ID, request_id
-from serving.bodies import Bodies
-from serving.logs import open_log
-from serving.metrics import CONTENT_TYPE, Metrics
-from serving.pool import Pool
-from serving.runtime import Call, Refusal, Reply, refusal
+from iog.serving.bodies import Bodies
+from iog.serving.logs import open_log
+from iog.serving.metrics import CONTENT_TYPE, Metrics
+from iog.serving.pool import Pool
+from iog.serving.runtime import Call, Refusal, Reply, refusal
 
 __all__ = ["create_app"]
 

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from serving.affinity import Known, image_mark
-from serving.runtime import Call, Reply, refusal
-from serving.worker import Worker
+from iog.serving.affinity import Known, image_mark
+from iog.serving.runtime import Call, Reply, refusal
+from iog.serving.worker import Worker
 
 __all__ = ["QUEUE_PER_WORKER", "WORKER_WAIT", "Pool"]
 

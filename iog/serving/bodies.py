@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from serving.runtime import Reply, refusal
+from iog.serving.runtime import Reply, refusal
 
 __all__ = ["BODY_LIMIT", "Bodies"]
 

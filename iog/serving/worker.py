@@ -25,7 +25,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, Final, Protocol
 
-from serving.runtime import Call, Reply, Runtime, refusal
+from iog.serving.runtime import Call, Reply, Runtime, refusal
 
 __all__ = ["CALL_SECONDS", "READY_SECONDS", "Worker", "WorkerProcess"]
 
@@ -54,7 +54,7 @@ _OVERDUE = refusal(
 )
 
 
-_LOG: Final = logging.getLogger("iog")  # see serving.logs.open_log
+_LOG: Final = logging.getLogger("iog")  # see iog.serving.logs.open_log
 _SPAWN: Final = multiprocessing.get_context("spawn")
 # multiprocessing keeps a list of its processes, which every start looks through: one at a time.
 _PROCESSES: Final = threading.Lock()
