@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from benchmarks.machine import described
 from dataloaders.readers import open_dataset
 from dataloaders.samples import Dataset, Sample
-from evaluation.clicks import Step, annotate, first_prompt
-from evaluation.contenders import Contender, contender
-from evaluation.loading import read_ahead
-from evaluation.run import chosen
-from evaluation.scores import iou
-from evaluation.segmenters import Segmenter
-from evaluation.tables import Table, markdown
 from iog.cores import available_cores
 from iog.errors import SettingsError
+from iog.evaluation.clicks import Step, annotate, first_prompt
+from iog.evaluation.contenders import Contender, contender
+from iog.evaluation.loading import read_ahead
+from iog.evaluation.run import chosen
+from iog.evaluation.scores import iou
+from iog.evaluation.segmenters import Segmenter
+from iog.evaluation.tables import Table, markdown
 from iog.settings import Engine, Precision, Settings
 
 __all__ = ["Agreement", "compare", "main", "table"]

@@ -14,9 +14,9 @@ from iog.settings import Settings
 
 if TYPE_CHECKING:
     from dataloaders.samples import Dataset
-    from evaluation.contenders import Contender
-    from evaluation.protocol import Scorer
-    from evaluation.tables import Result
+    from iog.evaluation.contenders import Contender
+    from iog.evaluation.protocol import Scorer
+    from iog.evaluation.tables import Result
 
 __all__ = ["evaluate"]
 
@@ -129,13 +129,13 @@ def evaluate(
 
     from dataloaders.holdout import hold_out as held_out
     from dataloaders.readers import default_split, open_dataset
-    from evaluation.annotation import AnnotatorProtocol
-    from evaluation.contenders import contender
-    from evaluation.official import OfficialProtocol
+    from iog.evaluation.annotation import AnnotatorProtocol
+    from iog.evaluation.contenders import contender
+    from iog.evaluation.official import OfficialProtocol
 
     settings = Settings.from_env(_environment(engine, precision))
     if download:
-        from evaluation.downloads import complete
+        from iog.evaluation.downloads import complete
 
         complete(data)
     split = split or default_split(data)
@@ -193,10 +193,10 @@ class _Run:
 
     def score(self, it: Contender, scorer: Scorer) -> None:
         """Score one model."""
-        from evaluation.report import best_column, write_sheets
-        from evaluation.run import chosen, score_objects
-        from evaluation.store import ScoreFile
-        from evaluation.tables import Result
+        from iog.evaluation.report import best_column, write_sheets
+        from iog.evaluation.run import chosen, score_objects
+        from iog.evaluation.store import ScoreFile
+        from iog.evaluation.tables import Result
 
         if any(result.name == it.name for result in self._results):
             raise typer.BadParameter(f"two models are called {it.name!r}.", param_hint="--model")
@@ -227,8 +227,8 @@ class _Run:
 
     def finish(self) -> None:
         """Show the tables and write the report."""
-        from evaluation.report import best_column, write_report
-        from evaluation.tables import figure_table, iou_table
+        from iog.evaluation.report import best_column, write_report
+        from iog.evaluation.tables import figure_table, iou_table
 
         for table in (iou_table(self._results), figure_table(self._results)):
             if table.rows:
@@ -236,7 +236,7 @@ class _Run:
         if self._out is None:
             return
         try:
-            from evaluation.plots import write_plots
+            from iog.evaluation.plots import write_plots
         except ImportError:
             plots: dict[str, str] = {}
             typer.echo("No plots without matplotlib, which is in requirements-dev.txt.", err=True)

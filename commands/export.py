@@ -44,9 +44,9 @@ _Output = Annotated[
 
 def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
-    from evaluation.tables import Table
     from iog.cores import available_cores
     from iog.engines.exporting import export as write
+    from iog.evaluation.tables import Table
 
     settings = Settings.from_env()
     rows = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from dataloaders.samples import Dataset
-from evaluation.annotation import AnnotatorProtocol
-from evaluation.protocol import Summary
-from evaluation.run import score_objects
-from evaluation.segmenters import PredictorSegmenter
 from iog.cache import ByteCache
 from iog.engines.torch_engine import TorchEngine
+from iog.evaluation.annotation import AnnotatorProtocol
+from iog.evaluation.protocol import Summary
+from iog.evaluation.run import score_objects
+from iog.evaluation.segmenters import PredictorSegmenter
 from iog.predictor import Predictor
 from networks.inference import inference_form
 from training.config import TrainingConfig

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluation.annotation import JITTERS, AnnotatorProtocol
-from evaluation.baselines import FullBox
-from evaluation.scores import iou
+from iog.evaluation.annotation import JITTERS, AnnotatorProtocol
+from iog.evaluation.baselines import FullBox
+from iog.evaluation.scores import iou
 from iog.predictor import Prompt
 from tests.evaluation.samples import Computed, Scripted, disc_sample
 

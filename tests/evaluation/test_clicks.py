@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from dataloaders.geometry import CropRule
 from dataloaders.samples import Sample
-from evaluation.annotation import AnnotatorProtocol
-from evaluation.clicks import annotate, first_prompt
-from evaluation.segmenters import PredictorSegmenter
+from iog.evaluation.annotation import AnnotatorProtocol
+from iog.evaluation.clicks import annotate, first_prompt
+from iog.evaluation.segmenters import PredictorSegmenter
 from iog.predictor import Predictor
 
 

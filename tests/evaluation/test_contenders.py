@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.contenders import contender
-from evaluation.official import OfficialProtocol
 from iog.errors import WeightsError
+from iog.evaluation.contenders import contender
+from iog.evaluation.official import OfficialProtocol
 from iog.models.registry import TABLE
 from iog.models.weightfiles import sha256_of
 from iog.settings import Settings

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from cli import app
 from dataloaders.readers import open_dataset
-from evaluation import downloads
 from iog.errors import DatasetError
+from iog.evaluation import downloads
 from tests.tiny_formats import photos, write_sbd, write_voc
 
 ROOT = Path(__file__).parents[2]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dataloaders.samples import Sample
-from evaluation.annotation import AnnotatorProtocol
-from evaluation.baselines import InscribedEllipse
-from evaluation.loading import read_ahead
-from evaluation.run import chosen, score_objects
-from evaluation.store import FILE, ScoreFile
 from iog.errors import DatasetError, SettingsError
+from iog.evaluation.annotation import AnnotatorProtocol
+from iog.evaluation.baselines import InscribedEllipse
+from iog.evaluation.loading import read_ahead
+from iog.evaluation.run import chosen, score_objects
+from iog.evaluation.store import FILE, ScoreFile
 from tests.evaluation.samples import disc_sample
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dataloaders.geometry import Crop, CropRule
-from evaluation.scores import boundary_f, iou
+from iog.evaluation.scores import boundary_f, iou
 from tests import reference
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from evaluation.protocol import ObjectScore
-from evaluation.tables import Result, figure_table, iou_table, markdown
+from iog.evaluation.protocol import ObjectScore
+from iog.evaluation.tables import Result, figure_table, iou_table, markdown
 
 CLICKS = ("1 click", "2 clicks")
 

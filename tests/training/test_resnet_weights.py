@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluation import downloads
 from iog.errors import WeightsError
+from iog.evaluation import downloads
 from networks.backbones import ResNet101
 from training.resnet_weights import MEAN, STD, is_resnet, load_resnet
 

@@ -10,10 +10,10 @@ import numpy as np
 from dataloaders.augmentation import jitter_box
 from dataloaders.geometry import BoxXYXY, clamp_box
 from dataloaders.samples import Sample
-from evaluation.clicks import Step, annotate, first_prompt
-from evaluation.protocol import ObjectScore
-from evaluation.scores import boundary_f, iou
-from evaluation.segmenters import Segmenter
+from iog.evaluation.clicks import Step, annotate, first_prompt
+from iog.evaluation.protocol import ObjectScore
+from iog.evaluation.scores import boundary_f, iou
+from iog.evaluation.segmenters import Segmenter
 from iog.predictor import Prompt
 
 __all__ = ["JITTERS", "MOST_CLICKS", "TARGETS", "AnnotatorProtocol"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.geometry import BoxXYXY, clamp_box
-from evaluation.segmenters import Segmenter
+from iog.evaluation.segmenters import Segmenter
 from iog.predictor import Prompt
 
 __all__ = ["BASELINES", "FullBox", "GrabCut", "InscribedEllipse"]

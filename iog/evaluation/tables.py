@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.annotation import JITTERS, MOST_CLICKS, TARGETS
-from evaluation.protocol import GOOD, Latency, ObjectScore, Summary, by_subset
+from iog.evaluation.annotation import JITTERS, MOST_CLICKS, TARGETS
+from iog.evaluation.protocol import GOOD, Latency, ObjectScore, Summary, by_subset
 
 __all__ = ["Result", "Table", "figure_table", "iou_table", "markdown"]
 

@@ -13,8 +13,8 @@ from dataloaders.annotator import next_click
 from dataloaders.geometry import BoxXYXY, PointXY
 from dataloaders.guidance import PixelXY, most_interior_point
 from dataloaders.samples import Sample
-from evaluation.scores import iou
-from evaluation.segmenters import Segmenter
+from iog.evaluation.scores import iou
+from iog.evaluation.segmenters import Segmenter
 from iog.predictor import Prompt
 
 __all__ = ["Step", "annotate", "first_prompt"]

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from dataloaders.samples import Dataset
-from evaluation.contenders import Contender
-from evaluation.official import THRESHOLDS, OfficialProtocol
-from evaluation.protocol import ObjectScore, Scorer
-from evaluation.scores import BOUNDARY_TOLERANCE
-from evaluation.sheets import contact_sheet, tile
-from evaluation.tables import Result, figure_table, iou_table, markdown
+from iog.evaluation.contenders import Contender
+from iog.evaluation.official import THRESHOLDS, OfficialProtocol
+from iog.evaluation.protocol import ObjectScore, Scorer
+from iog.evaluation.scores import BOUNDARY_TOLERANCE
+from iog.evaluation.sheets import contact_sheet, tile
+from iog.evaluation.tables import Result, figure_table, iou_table, markdown
 
 __all__ = ["SHEETS", "best_column", "write_report", "write_sheets"]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import most_interior_point
 from dataloaders.samples import Sample
-from evaluation.clicks import first_prompt
-from evaluation.protocol import ObjectScore
-from evaluation.scores import iou
-from evaluation.segmenters import Segmenter
+from iog.evaluation.clicks import first_prompt
+from iog.evaluation.protocol import ObjectScore
+from iog.evaluation.scores import iou
+from iog.evaluation.segmenters import Segmenter
 from iog.predictor import Prompt
 
 __all__ = ["THRESHOLDS", "OfficialProtocol", "stretched", "threshold_ious"]

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation.protocol import ObjectScore
 from iog.errors import SettingsError
+from iog.evaluation.protocol import ObjectScore
 
 __all__ = ["FILE", "ScoreFile"]
 

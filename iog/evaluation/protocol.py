@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dataloaders.samples import Sample
-from evaluation.segmenters import Segmenter
+from iog.evaluation.segmenters import Segmenter
 from iog.predictor import Prompt
 
 __all__ = ["GOOD", "Latency", "ObjectScore", "Scorer", "Summary", "by_subset"]

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.tables import Result
+from iog.evaluation.tables import Result
 
 __all__ = ["write_plots"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dataloaders.geometry import CropRule
-from evaluation.baselines import BASELINES
-from evaluation.segmenters import PredictorSegmenter, Segmenter
+from iog.evaluation.baselines import BASELINES
+from iog.evaluation.segmenters import PredictorSegmenter, Segmenter
 from iog.models.registry import resolve
 from iog.models.weightfiles import sha256_of
 from iog.settings import Settings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dataloaders.samples import Dataset
-from evaluation.loading import read_ahead
-from evaluation.protocol import ObjectScore, Scorer
-from evaluation.segmenters import Segmenter
-from evaluation.store import ScoreFile
+from iog.evaluation.loading import read_ahead
+from iog.evaluation.protocol import ObjectScore, Scorer
+from iog.evaluation.segmenters import Segmenter
+from iog.evaluation.store import ScoreFile
 
 __all__ = ["chosen", "score_objects"]
 
