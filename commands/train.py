@@ -14,7 +14,7 @@ from iog.settings import Settings
 
 if TYPE_CHECKING:
     from dataloaders.samples import Dataset
-    from training.config import TrainingConfig
+    from iog.training.config import TrainingConfig
 
 __all__ = ["train"]
 
@@ -92,11 +92,11 @@ def train(
     epochs = 0.0 if steps and epochs is None else epochs
     flags: dict[str, Any] = {"steps": steps, "epochs": epochs, "batch": batch, "hold_out": hold_out}
     flags |= {"precision": precision, "seed": seed, "workers": workers, "threads": threads}
-    from training.config import TrainingConfig
-    from training.export import export
-    from training.initial import open_initial
-    from training.loop import BEST
-    from training.loop import train as run
+    from iog.training.config import TrainingConfig
+    from iog.training.export import export
+    from iog.training.initial import open_initial
+    from iog.training.loop import BEST
+    from iog.training.loop import train as run
 
     overrides = _settings(settings or []) | {k: v for k, v in flags.items() if v is not None}
     config = TrainingConfig.from_toml(recipe, **overrides)

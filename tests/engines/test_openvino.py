@@ -162,8 +162,8 @@ from dataloaders.instance_masks import InstanceMasks
 from iog.engines.exports import find_export
 from iog.engines.openvino_engine import OpenVINOEngine
 from tests.tiny_dataset import write_folder
-from training import loop
-from training.config import TrainingConfig
+from iog.training import loop
+from iog.training.config import TrainingConfig
 
 weights, out = map(Path, sys.argv[1:])
 export, _ = find_export("iog-lite", weights_dir=weights)

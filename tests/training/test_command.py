@@ -10,10 +10,10 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from iog.models.checkpoint import read_checkpoint
+from iog.training.config import CONFIGS
 from tests.random_weights import write_random_lite
 from tests.tiny_dataset import write_folder
 from tests.tiny_formats import photos, write_coco, write_cvat_masks
-from training.config import CONFIGS
 
 QUICK = "--steps 1 --batch 2 --workers 0 --threads 1 --device cpu --set crop.frame=64 " + (
     "--set crop.fwhm=4 --set small_share=0 --set min_area=4 --set checkpoint_every=1"

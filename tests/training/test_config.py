@@ -7,9 +7,9 @@ import pytest
 
 from iog.errors import SettingsError
 from iog.models.registry import TABLE
-from training.config import TrainingConfig, Upstream
+from iog.training.config import TrainingConfig, Upstream
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+CONFIGS = Path(__file__).parents[2] / "iog" / "training" / "configs"
 
 
 def test_the_bundled_settings_are_those_the_weights_table_feeds() -> None:

@@ -10,10 +10,10 @@ from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from dataloaders.samples import Sample
 from iog.errors import DatasetError, SettingsError
+from iog.training.config import TrainingConfig
+from iog.training.corrections import corrected_clicks
+from iog.training.dataset import TrainingSamples, make_example
 from tests.tiny_dataset import write_folder
-from training.config import TrainingConfig
-from training.corrections import corrected_clicks
-from training.dataset import TrainingSamples, make_example
 
 CONFIG = TrainingConfig(
     crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),

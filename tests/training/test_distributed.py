@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 
 from iog.models.checkpoint import read_checkpoint
+from iog.training.journal import read_log
 from tests.tiny_dataset import write_folder
-from training.journal import read_log
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import os, sys
 from pathlib import Path
 import torch
-from training import loop
-from training.config import TrainingConfig
+from iog.training import loop
+from iog.training.config import TrainingConfig
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import CONFIGS, TrainingConfig, Upstream
+from iog.training.config import CONFIGS, TrainingConfig, Upstream
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
 

@@ -7,10 +7,10 @@ import torch
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from iog.models.checkpoint import load, read_checkpoint
+from iog.training.config import TrainingConfig
+from iog.training.export import export
+from iog.training.loop import train
 from tests.tiny_dataset import write_folder
-from training.config import TrainingConfig
-from training.export import export
-from training.loop import train
 
 
 def test_an_exported_run_is_small_and_loads(tmp_path: Path) -> None:

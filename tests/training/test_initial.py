@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from iog.errors import WeightsError
 from iog.models.checkpoint import Weights
+from iog.training.initial import load_initial, load_mobilenet, open_initial
 from networks import build_network
 from networks.backbones import MobileNetV1, ResNet101, SeparableConv
 from tests.random_weights import write_random_lite
-from training.initial import load_initial, load_mobilenet, open_initial
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.journal import Journal, plot, read_log
+from iog.training.journal import Journal, plot, read_log
 
 
 def row(step: int, **more: float) -> dict[str, float]:

@@ -19,11 +19,11 @@ from dataloaders.instance_masks import InstanceMasks
 from iog.errors import SettingsError
 from iog.models.checkpoint import load, open_weights, read_checkpoint, save
 from iog.settings import Settings
+from iog.training import loop
+from iog.training.config import TrainingConfig
+from iog.training.journal import Row, read_log
 from model_handler import ModelHandler
 from tests.tiny_dataset import write_folder
-from training import loop
-from training.config import TrainingConfig
-from training.journal import Row, read_log
 
 CONFIG = TrainingConfig(
     crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dataloaders.geometry import CropRule
+from iog.training import objectives
+from iog.training.config import TrainingConfig, Upstream
+from iog.training.corrections import upstream_click
+from iog.training.dataset import Example
+from iog.training.objectives import Objective, batch_loss
 from networks import MainNetwork, RefinementNetwork
 from networks.backbones import ResNet101
 from networks.losses import summed_bce
-from training import objectives
-from training.config import TrainingConfig, Upstream
-from training.corrections import upstream_click
-from training.dataset import Example
-from training.objectives import Objective, batch_loss
 
 FRAME = 64
 CONFIG = TrainingConfig(

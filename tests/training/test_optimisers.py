@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from iog.training.config import TrainingConfig
+from iog.training.optimisers import (
+    make_average,
+    make_optimiser,
+    parameter_groups,
+    set_learning_rate,
+)
 from networks import build_network
-from training.config import TrainingConfig
-from training.optimisers import make_average, make_optimiser, parameter_groups, set_learning_rate
 
 CONFIG = TrainingConfig(steps=100, warm_up=10)
 

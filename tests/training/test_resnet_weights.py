@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from iog.errors import WeightsError
 from iog.evaluation import downloads
+from iog.training.resnet_weights import MEAN, STD, is_resnet, load_resnet
 from networks.backbones import ResNet101
-from training.resnet_weights import MEAN, STD, is_resnet, load_resnet
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dataloaders.annotator import inside_point, next_click
 from dataloaders.guidance import PixelXY, add_clicks, most_interior_point
-from training.config import Upstream
-from training.dataset import Example
+from iog.training.config import Upstream
+from iog.training.dataset import Example
 
 
 def corrected_clicks(

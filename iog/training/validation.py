@@ -12,8 +12,8 @@ from iog.evaluation.protocol import Summary
 from iog.evaluation.run import score_objects
 from iog.evaluation.segmenters import PredictorSegmenter
 from iog.predictor import Predictor
+from iog.training.config import TrainingConfig
 from networks.inference import inference_form
-from training.config import TrainingConfig
 
 CLICKS = 4
 

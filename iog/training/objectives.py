@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iog.training.config import TrainingConfig
+from iog.training.corrections import corrected_clicks, upstream_click
+from iog.training.dataset import Example
 from networks import MainNetwork, RefinementNetwork
 from networks.blocks import resize
 from networks.losses import focal_bce, soft_iou_loss, summed_bce
-from training.config import TrainingConfig
-from training.corrections import corrected_clicks, upstream_click
-from training.dataset import Example
 
 GOOD_ENOUGH = 0.95
 """Mean IoU of a batch's first pass from which the published recipe learns no correction."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from iog.errors import WeightsError
 from iog.models.checkpoint import Weights, open_weights
 from iog.models.weightfiles import read
+from iog.training.resnet_weights import is_resnet, load_resnet
 from networks.backbones import GUIDED_CHANNELS, MobileNetV1, ResNet101, SeparableConv
-from training.resnet_weights import is_resnet, load_resnet
 
 
 def open_initial(spec: str, *, weights_dir: Path) -> Weights | Path:

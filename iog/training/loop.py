@@ -26,16 +26,16 @@ from torch.utils.data import DataLoader
 from dataloaders.samples import Dataset
 from iog.errors import SettingsError
 from iog.models.checkpoint import Weights, read_checkpoint, save
+from iog.training.commit import current_commit
+from iog.training.config import TrainingConfig
+from iog.training.dataset import Example, TrainingSamples
+from iog.training.distributed import Place, joined, wait_for_all
+from iog.training.initial import load_initial
+from iog.training.journal import Journal, Row
+from iog.training.objectives import Objective
+from iog.training.optimisers import make_average, make_optimiser, set_learning_rate
+from iog.training.validation import validate
 from networks import build_network
-from training.commit import current_commit
-from training.config import TrainingConfig
-from training.dataset import Example, TrainingSamples
-from training.distributed import Place, joined, wait_for_all
-from training.initial import load_initial
-from training.journal import Journal, Row
-from training.objectives import Objective
-from training.optimisers import make_average, make_optimiser, set_learning_rate
-from training.validation import validate
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"

@@ -17,7 +17,7 @@ from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
 from dataloaders.samples import Dataset, Sample
 from iog.errors import DatasetError, SettingsError
-from training.config import TrainingConfig
+from iog.training.config import TrainingConfig
 
 MAX_DRAWS = 1000
 """Objects to try before it is clear that a data set has none to train on."""

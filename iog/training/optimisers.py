@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from training.config import TrainingConfig
+from iog.training.config import TrainingConfig
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
