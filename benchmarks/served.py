@@ -30,7 +30,7 @@ class Served:
 
     def __init__(self, *, workers: int, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", str(workers)],
+            [sys.executable, "-m", "iog", "serve", "--port", "0", "--workers", str(workers)],
             cwd=_ROOT,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,

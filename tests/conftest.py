@@ -26,7 +26,7 @@ def plain_environment() -> dict[str, str]:
 def bundled_server(plain_environment: dict[str, str]) -> Iterator[str]:
     """The address of a real `iog serve` with the bundled model."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", "0"],
+        [sys.executable, "-m", "iog", "serve", "--port", "0"],
         cwd=ROOT,
         env=plain_environment,
         stdout=subprocess.PIPE,

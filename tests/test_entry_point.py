@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-import cli
+from iog import cli
 from tests.endurance.harness import service
 from tests.random_weights import write_random_lite
 
-ROOT = Path(cli.__file__).parent
+ROOT = Path(cli.__file__).parents[2]
 COMMANDS = sorted((ROOT / "commands").glob("[a-z]*.py"))
 # An option that ends the command at once; the environment is told after that.
 TOLD = """
@@ -47,18 +47,16 @@ def run(code: str, **environment: str) -> str:
 
 
 def test_threads_that_wait_sleep() -> None:
-    assert run(f"import cli\n{TOLD}") == "PASSIVE"
+    assert run(f"from iog import cli\n{TOLD}") == "PASSIVE"
 
 
 @pytest.mark.parametrize("chosen", ["ACTIVE", "PASSIVE", ""])
 def test_what_the_user_chose_stays(chosen: str) -> None:
-    assert run(f"import cli\n{TOLD}", OMP_WAIT_POLICY=chosen) == chosen
+    assert run(f"from iog import cli\n{TOLD}", OMP_WAIT_POLICY=chosen) == chosen
 
 
 def test_it_is_set_before_anything_has_threads() -> None:
-    code = (
-        f"import cli\n{TOLD}\nprint(*{{'torch', 'numpy', 'cv2', 'openvino'}} & sys.modules.keys())"
-    )
+    code = f"from iog import cli\n{TOLD}\nprint(*{{'torch', 'numpy', 'cv2', 'openvino'}} & sys.modules.keys())"
 
     assert run(code) == ""
 
@@ -78,7 +76,7 @@ def test_importing_any_module_leaves_the_environment_alone() -> None:
 def test_the_installed_command_enters_there() -> None:
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-    assert configured["project"]["scripts"] == {"iog": "cli:main"}
+    assert configured["project"]["scripts"] == {"iog": "iog.cli:main"}
 
 
 def test_workers_inherit_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

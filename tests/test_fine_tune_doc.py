@@ -127,7 +127,7 @@ def checkout(tmp_path: Path, plain_environment: dict[str, str]) -> Checkout:
         assert changed == 1, key
     recipe.write_text(f"workers = 0\n{text}")
     write_script(
-        folder / ".venv" / "bin" / "iog", f'#!/bin/sh\nexec {sys.executable} -B -m cli "$@"\n'
+        folder / ".venv" / "bin" / "iog", f'#!/bin/sh\nexec {sys.executable} -B -m iog "$@"\n'
     )
     write_script(tmp_path / "bin" / "nuctl", NUCTL.format(python=sys.executable))
     write_export(folder / "export")

@@ -29,4 +29,4 @@ def test_importing_the_model_handler_does_not_import_torch() -> None:
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
     heavy = {"torch", "numpy", "cv2", "scipy", "pydantic", "starlette", "uvicorn", "gdown"}
 
-    assert not loaded_by("import cli") & heavy
+    assert not loaded_by("import iog.cli") & heavy

@@ -109,7 +109,7 @@ def test_export_and_function_reach_nobody(
 ) -> None:
     if engine == "openvino":
         assert find_spec("openvino_telemetry"), "without it this test would show nothing"
-        python("-m", "cli", "export", environment["IOG_MODEL"], environment=environment)
+        python("-m", "iog", "export", environment["IOG_MODEL"], environment=environment)
     answer = python(
         "-c", FUNCTION, environment={**environment, "IOG_ENGINE": engine}, given=json.dumps(body())
     )
@@ -124,7 +124,7 @@ def test_a_server_and_its_workers_reach_nobody(
     engine: str, environment: dict[str, str], home: Path, reached: Callable[[], list[str]]
 ) -> None:
     server = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "2"],
+        [sys.executable, "-m", "iog", "serve", "--port", "0", "--workers", "2"],
         cwd=ROOT,
         env={**environment, "IOG_ENGINE": engine},
         stdout=subprocess.PIPE,

@@ -68,7 +68,7 @@ def test_the_curl_gets_a_mask_that_fits(
 def test_a_file_is_segmented_without_a_server(
     checkout: Path, plain_environment: dict[str, str]
 ) -> None:
-    iog = f"{sys.executable} -m cli"
+    iog = f"{sys.executable} -m iog"
     environment = {**plain_environment, "PYTHONPATH": str(ROOT)}
     _run(_block("--overlay").replace(".venv/bin/iog", iog), checkout, environment)
     mask = cv2.imread(str(checkout / "mask.png"), cv2.IMREAD_GRAYSCALE)

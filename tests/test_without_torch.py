@@ -18,7 +18,7 @@ SCRIPT = """
 import sys
 for name in ("torch", "torchvision", "scipy", "gdown", "requests", "matplotlib", "nncf"):
     sys.modules[name] = None
-import cli
+from iog import cli
 cli.main()
 """
 

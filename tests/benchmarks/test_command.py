@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
+from iog.cli import app
 from tests.random_weights import write_random_lite
 
 
@@ -58,7 +58,7 @@ def test_what_would_be_refused_in_the_end_is_refused_at_once(
         raise AssertionError("it measured")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("commands.bench._measure", measure)
+    monkeypatch.setattr("iog.cli.bench._measure", measure)
     done = CliRunner().invoke(app, ["bench", *arguments])
     assert done.exit_code != 0
     assert message in done.output

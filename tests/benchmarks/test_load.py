@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from benchmarks.annotators import Answered, Mix, at_work, objects, send
 from benchmarks.roundrobin import Address, round_robin
-from cli import app
+from iog.cli import app
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from commands.serve import serve
+from iog.cli.serve import serve
 from iog.settings import Settings
 from tests.deploy.recipes import ROOT, dockerfile
 

@@ -136,7 +136,7 @@ def _start(
     arguments: Sequence[str], errors: IO[str], environment: dict[str, str]
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-m", "iog", *arguments],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

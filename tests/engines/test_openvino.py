@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from commands.export import _crops
+from iog.cli.export import _crops
 from iog.engines.exporting import export
 from iog.engines.exports import Export, find_export
 from iog.engines.openvino_engine import OpenVINOEngine

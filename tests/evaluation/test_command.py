@@ -9,7 +9,7 @@ import cv2
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli import app
+from iog.cli import app
 from iog.models.weightfiles import sha256_of
 from tests.random_weights import write_random_lite
 from tests.tiny_dataset import write_folder, write_tar

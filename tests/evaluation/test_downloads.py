@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import app
 from dataloaders.readers import open_dataset
+from iog.cli import app
 from iog.errors import DatasetError
 from iog.evaluation import downloads
 from tests.tiny_formats import photos, write_sbd, write_voc

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commands.export import _crops
+from iog.cli.export import _crops
 from iog.engines.exporting import export
 from iog.engines.exports import FOLDER, Export, find_export
 from iog.engines.folded import load_form

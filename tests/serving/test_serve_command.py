@@ -15,11 +15,11 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-import cli
+from iog import cli
 from iog.serving import worker
 from tests.random_weights import write_random_lite
 
-ROOT = Path(cli.__file__).parent
+ROOT = Path(cli.__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serve(weights: Path) -> subprocess.Popen[str]:
     settings = {"IOG_MODEL": str(weights), "IOG_DEVICE": "cpu", "IOG_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "2"],
+        [sys.executable, "-m", "iog", "serve", "--port", "0", "--workers", "2"],
         cwd=ROOT,
         env={**os.environ, **settings},
         stdout=subprocess.PIPE,

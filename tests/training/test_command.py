@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli import app
+from iog.cli import app
 from iog.models.checkpoint import read_checkpoint
 from iog.training.config import CONFIGS
 from tests.random_weights import write_random_lite
@@ -160,7 +160,7 @@ def test_what_cannot_be_trained_is_a_sentence(
 
 def test_a_list_of_objects_is_a_json_value() -> None:
     """`--set` takes TOML values; strings need no quotes."""
-    from commands.train import _settings
+    from iog.cli.train import _settings
 
     assert _settings(["a.b=1", "a.c=[1, 2]", "d=bf16", 'e="x"', "f=true"]) == {
         "a": {"b": 1, "c": [1, 2]},

@@ -63,7 +63,7 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
     train(config, data, tmp_path / "whole")
 
     command = [
-        *(sys.executable, "-m", "cli", "train", "fine-tune", "--data", f"masks:{data}"),
+        *(sys.executable, "-m", "iog", "train", "fine-tune", "--data", f"masks:{data}"),
         *("--out", str(tmp_path / "killed"), "--device", "cpu"),
     ]
     for key, value in config.as_dict().items():

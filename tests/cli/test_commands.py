@@ -17,14 +17,14 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-import cli
+from iog import cli
 from iog.models.registry import BUNDLED_DIR, TABLE
 from iog.overlay import BOX, POSITIVE
 from iog.version import VERSION
 from tests.builders import photo
 from tests.random_weights import write_random_lite
 
-ROOT = Path(cli.__file__).parent
+ROOT = Path(cli.__file__).parents[2]
 BUNDLED = BUNDLED_DIR / TABLE["iog-lite"].filename
 HEIGHT, WIDTH = 40, 56
 BOX_ARGUMENTS = ("--box", "10,8,40,31")
@@ -370,7 +370,7 @@ def test_weights_fetch_knows_its_names_before_it_draws_a_bar(iog: Iog) -> None:
 
 def start_serve(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", *arguments],
+        [sys.executable, "-m", "iog", "serve", *arguments],
         env=None,
         cwd=ROOT,
         stdout=subprocess.PIPE,

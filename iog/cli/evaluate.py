@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from commands.showing import show
+from iog.cli.showing import show
 from iog.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from commands.showing import show
+from iog.cli.showing import show
 from iog.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
-_EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
+_EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
 _PROMPTS: Final = {
     "astronaut.jpg": ((5, 4, 370, 512), (190, 320)),
     "cat.jpg": ((60, 8, 400, 299), (230, 150)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.showing import show
+from iog.cli.showing import show
 from iog.errors import SettingsError
 from iog.settings import Settings
 

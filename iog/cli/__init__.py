@@ -22,15 +22,15 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from commands import weights
-from commands.bench import bench
-from commands.evaluate import evaluate
-from commands.export import export
-from commands.predict import predict
-from commands.serve import serve
-from commands.size import size
-from commands.train import train
-from commands.wording import in_words
+from iog.cli import weights
+from iog.cli.bench import bench
+from iog.cli.evaluate import evaluate
+from iog.cli.export import export
+from iog.cli.predict import predict
+from iog.cli.serve import serve
+from iog.cli.size import size
+from iog.cli.train import train
+from iog.cli.wording import in_words
 from iog.errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
 from iog.settings import unknown_variables
 
