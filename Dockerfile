@@ -25,19 +25,16 @@ ENV PYTHONUNBUFFERED=1 \
 # ---- the model, before the code is copied: found or fetched, checked, and exported. Another model
 # than iog-lite needs torch for this, which stays out of the images.
 FROM packages AS model
-# A name from `iog weights list`, or that of NAME.pt in weights/.
+# A name from `iog weights list`, or that of NAME.pt in iog/models/.
 ARG IOG_MODEL=iog-lite
 # A file or an address to take published weights from, in place of Google Drive.
 ARG IOG_MIRROR=
 # Where torch comes from then: builds without CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /opt/iog/build
-COPY caching.py cli.py cores.py errors.py predictor.py settings.py ./
-COPY commands commands
 COPY dataloaders dataloaders
-COPY evaluation evaluation
+COPY iog iog
 COPY networks networks
-COPY weights weights
 COPY deploy/prepare-model.sh ./
 RUN mkdir -p /opt/iog/weights && sh prepare-model.sh "${IOG_MODEL}" "${IOG_MIRROR}" \
     && rm -rf /opt/iog/weights/.fetch

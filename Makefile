@@ -45,7 +45,7 @@ endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; G
 	$(BIN)/python -m tests.endurance $(GROUPS)
 
 export: $(DEVELOPMENT) ## write the OpenVINO export of iog-lite that is part of the project again
-	$(BIN)/iog export iog-lite --output weights/openvino
+	$(BIN)/iog export iog-lite --output iog/models/openvino
 
 # Nothing else should run meanwhile. QUICK=1 is for a look, and leaves no figure to quote.
 BENCH := --model iog-lite --model iog-pascal-sbd-refinement $(if $(QUICK),--quick,--model iog-pascal-sbd) \

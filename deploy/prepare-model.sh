@@ -2,8 +2,8 @@
 # Puts one model into an image while the image is built, so that a container needs no network.
 # usage: prepare-model.sh MODEL [MIRROR]
 #
-# MODEL is a name from `iog weights list` or that of weights in weights/; MIRROR, a file or an
-# address, takes the place of the published one. Runs where cli.py lies; what is fetched or made goes
+# MODEL is a name from `iog weights list` or that of NAME.pt in iog/models/; MIRROR, a file or an
+# address, takes the place of the published one. Runs where iog/ lies; what is fetched or made goes
 # to IOG_WEIGHTS_DIR.
 set -eu
 model=${1:?usage: prepare-model.sh MODEL [MIRROR]}
@@ -14,7 +14,7 @@ has() {
 }
 
 # OpenVINO runs iog-lite as it comes with the project.
-if has openvino && python -m networks.exports "$model" "$IOG_WEIGHTS_DIR"; then
+if has openvino && python -m iog.engines.exports "$model" "$IOG_WEIGHTS_DIR"; then
     echo "$model: good, exported for OpenVINO."
     exit 0
 fi
@@ -32,18 +32,18 @@ if ! has torch; then
     export PYTHONPATH="$made"
 fi
 
-if ! python cli.py weights path "$model" >/dev/null 2>&1; then
-    python cli.py weights fetch "$model" ${mirror:+--from "$mirror"} || {
+if ! python -m iog weights path "$model" >/dev/null 2>&1; then
+    python -m iog weights fetch "$model" ${mirror:+--from "$mirror"} || {
         echo "The image was not built: the weights of $model could not be had. Build again with" \
             "the argument IOG_MIRROR=ADDRESS of a mirror (docs/deploy.md names the one known), or" \
-            "put the file, downloaded by hand, into the folder weights/ that is deployed, or" \
+            "put the file, downloaded by hand, into the folder iog/models/ that is deployed, or" \
             "choose IOG_MODEL=iog-lite, which comes with the project." >&2
         exit 1
     }
 fi
-python cli.py weights verify "$model"
+python -m iog weights verify "$model"
 
 # On CPUs the function runs OpenVINO's form of the model, which starts and answers sooner.
 if has openvino; then
-    python cli.py export "$model"
+    python -m iog export "$model"
 fi

@@ -182,7 +182,7 @@ def test_an_export_becomes_a_function_in_six_commands(checkout: Checkout) -> Non
         " M Dockerfile",
         " M function-gpu.yaml",
         " M function.yaml",
-        "?? weights/nuclei.pt",
+        "?? iog/models/nuclei.pt",
     ]
     for name in ("Dockerfile", "function.yaml", "function-gpu.yaml"):
         text = (deployed / name).read_text()

@@ -1,6 +1,6 @@
 """The raw text of a request into Python values: JSON and base64.
 
-What a value means is for `iog/api/contract.py` to say; this module only reads, and names the spot where
+What a value means is for `contract.py` to say; this module only reads, and names the spot where
 reading failed.
 """
 

@@ -1,9 +1,9 @@
 """The table of weights: what each model is, where it comes from, how it wants to be fed.
 
 A model is named by a row of the table, by the name of a checkpoint that lies in the weights
-folder as ``NAME.pt``, or by a path. A name is looked for first beside the code (`weights/` of
-this project), then in the weights folder. Nothing here reads a file or asks the network:
-``checkpoints`` loads, ``fetching`` downloads.
+folder as ``NAME.pt``, or by a path. A name is looked for first in ``BUNDLED_DIR``, then in the
+weights folder. Nothing here reads a file or asks the network: ``checkpoint`` loads, ``fetching``
+downloads.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class WeightsRow:
         if self.published:
             return f"get it with `iog weights fetch {self.name} [--from FILE|URL]`"
         return (
-            f"restore it with `git checkout -- weights/{self.filename}`; weights of your own get "
-            "another name with `iog weights install FILE --name NAME`"
+            f"restore it with `git checkout -- iog/models/{self.filename}`; weights of your own "
+            "get another name with `iog weights install FILE --name NAME`"
         )
 
 
@@ -91,7 +91,7 @@ _ROWS: Final = (
             frame=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
         ),
         threshold=0.5,
-        licence="trained by this project; weights/MODEL_CARD.md names the data and their terms",
+        licence="trained by this project; iog/models/MODEL_CARD.md names the data and their terms",
         # Other weights, other lines: the test of this row prints them.
         size=7_526_451,
         sha256="ee6763fc27366886c12f642ee05954aa0d61c7cfd680d5c4ab624fd45bd73b6d",
@@ -142,7 +142,7 @@ def locate(name_or_path: str, *, weights_dir: Path) -> Path | None:
     """The file that a model name or a path stands for, or None where there is none.
 
     A word with a slash, or one that ends in ``.pt`` or ``.pth``, is a path. Anything else is a
-    name, looked for in the project's own `weights/` and then in ``weights_dir``.
+    name, looked for in ``BUNDLED_DIR`` and then in ``weights_dir``.
     """
     if _is_path(name_or_path):
         path = Path(os.path.expanduser(name_or_path))
@@ -178,7 +178,7 @@ def resolve(name_or_path: str, *, weights_dir: Path) -> tuple[WeightsRow | None,
     if row is not None:
         raise WeightsError(
             f"The bundled weights {row.filename} are missing from {BUNDLED_DIR}: restore them "
-            f"with `git checkout -- weights/{row.filename}`, or put a copy into {weights_dir}."
+            f"with `git checkout -- iog/models/{row.filename}`, or put a copy into {weights_dir}."
         )
     known = ", ".join([*TABLE, *installed(weights_dir)])
     raise WeightsError(

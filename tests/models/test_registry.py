@@ -54,7 +54,7 @@ def test_the_bundled_file_is_the_one_in_the_table() -> None:
     size, digest = len(content), hashlib.sha256(content).hexdigest()
     assert row.sha256_confirmed
     assert (row.size, row.sha256) == (size, digest), (
-        f"weights/{row.filename} is another file than iog/models/registry.py says. If that is meant, "
+        f"iog/models/{row.filename} is another file than registry.py says. If that is meant, "
         f'write into its row {row.name!r}: size={size:_}, sha256="{digest}",'
     )
 
@@ -134,7 +134,7 @@ def test_a_checkpoint_in_the_weights_folder_has_a_name(folders: tuple[Path, Path
             "iog-pascal",
             ["`iog weights fetch iog-pascal`", "IOG_PASCAL.pth", "{own}", "IOG_MODEL=iog-lite"],
         ),
-        ("iog-lite", ["git checkout -- weights/iog-lite.pt", "{own}"]),
+        ("iog-lite", ["git checkout -- iog/models/iog-lite.pt", "{own}"]),
         ("nothing", ["'nothing'", "iog-pascal-sbd-refinement", "mine"]),
         ("", ["''", "iog-lite"]),
         ("no/such/file.pth", ["no/such/file.pth", "does not exist"]),
