@@ -23,7 +23,6 @@ from typing import Any, ClassVar, Final, Literal
 from dataloaders import DatasetError
 
 __all__ = [
-    "INSTALL_TORCH",
     "Code",
     "DatasetError",
     "InternalError",

@@ -119,7 +119,7 @@ def checkout(tmp_path: Path, plain_environment: dict[str, str]) -> Checkout:
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
     # The same recipe, cut short.
-    recipe = folder / "training" / "configs" / "fine-tune.toml"
+    recipe = folder / "iog" / "training" / "configs" / "fine-tune.toml"
     short = {"steps": "3", "batch": "2", "warm_up": "1", "checkpoint_every": "3"}
     text = recipe.read_text()
     for key, value in short.items():

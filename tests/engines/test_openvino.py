@@ -235,7 +235,7 @@ def test_without_torch_a_model_that_was_not_exported_is_refused(
     monkeypatch.setattr("iog.engines.choosing.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match="iog export iog-lite"):
         ModelHandler(settings(tmp_path, engine="openvino"))
-    with pytest.raises(SettingsError, match="torch is not installed"):
+    with pytest.raises(SettingsError, match="needs torch, which is not installed"):
         ModelHandler(settings(tmp_path, engine="torch"))
 
 

@@ -1,1 +1,0 @@
-"""The commands of `iog`, one module each; torch and the like are imported when one runs."""
