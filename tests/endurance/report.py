@@ -13,45 +13,46 @@ Figure = dict[str, Any]
 
 _HEAD = """# Endurance
 
-What the function was put through, and what it cost. `make endurance` runs it all and writes this
-page; `make test` runs a short form of each. Every test is in `tests/endurance/`; requests go to a
-real `iog serve` over HTTP, with one CPU thread for each worker. CPU seconds and memory are those of
-the host and its workers together. Wall-clock times depend on what else the machine does: the load
-average before each group is given.
+How the function bears bad input, load and faults. `make endurance` runs every test and writes this
+page; `make test` runs a short form of each. The tests are in `tests/endurance/`. They send requests
+to a real `iog serve` over HTTP, with one CPU thread per worker. CPU seconds and memory are sums
+over the host and its workers. Wall-clock times depend on what else the machine does, so the last
+table gives the load average before each group.
 """
 _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # group: title, remark, columns as "heading=key"
     "fuzz": (
         "Fuzz",
-        "Made by hypothesis. Bound for each answer: 1 s of CPU, no 500, no dead worker.",
+        "Hypothesis makes the requests. Bounds for each answer: 1 s of CPU, no 500, no dead "
+        "worker.",
         ("requests=shape", "cases=cases", "answers by status=statuses",
          "most CPU of one, s=slowest_cpu_s", "workers died=died"),
     ),
     "bombs": (
         "Bombs and limits",
-        "Bounds: 1 s of CPU and 100 MB more memory than before.",
+        "Bounds: 1 s of CPU, and 100 MB more memory than before the request.",
         ("request=bomb", "status=status", "CPU, s=cpu_s", "memory, MB=mb"),
     ),
     "soak": (
         "Soak",
-        "iog-lite with a cache of 16 MB; half clicks on three photographs, half the requests of "
-        "[request-cases.md](request-cases.md). Bound: at the end 5 % more memory than after 500 "
-        "requests, no descriptor more.",
+        "iog-lite with a cache of 16 MB. Half of the requests are clicks on three photographs, "
+        "half come from [request-cases.md](request-cases.md). Bounds: at the end at most 5 % more "
+        "memory than after 500 requests, and no more descriptors.",
         ("requests=requests", "MB after 500=rss_mb_then", "MB at the end=rss_mb_end",
          "descriptors after 500=descriptors_then", "at the end=descriptors_end",
          "first thousand, ms=first_ms", "last thousand, ms=last_ms"),
     ),
     "concurrency": (
         "Concurrency",
-        "iog-lite, different clicks on three photographs, all seen once before; every answer was "
-        "the one that a single client gets. Clients run on the same cores.",
+        "iog-lite, different clicks on three photographs that the workers have seen once. Every "
+        "answer equalled the one that a single client gets. The clients run on the same cores.",
         ("workers=workers", "clients=clients", "requests=requests", "per second=per_second",
          "p50, ms=p50_ms", "p95, ms=p95_ms", "p99, ms=p99_ms"),
     ),
     "overload": (
         "Overload",
-        "One worker, whose queue holds 16; each request has 16 boxes. Who is refused gets 503 with "
-        "Retry-After.",
+        "One worker, whose queue holds 16 requests; each request has 16 boxes. A refused client "
+        "gets 503 with Retry-After.",
         ("clients=clients", "answered=answered", "refused=refused",
          "request alone, s=request_alone_s", "slowest answer, s=slowest_answer_s",
          "median refusal, s=median_refusal_s"),
@@ -59,7 +60,7 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "starts": (
         "Starts",
         "`iog serve --workers 2`, five at a time, while a program keeps each core busy. Every one "
-        "was ready, answered, ended on SIGTERM and left no process.",
+        "became ready, answered, ended on SIGTERM and left no process.",
         ("engine=engine", "starts=starts", "median until ready, s=median_s",
          "slowest, s=slowest_s"),
     ),
@@ -95,7 +96,7 @@ def _sections(rows: list[Figure]) -> Iterator[str]:
                 yield remark + "\n"
             yield from _table(mine, columns)
             if group == "fuzz":
-                yield f"\n{sum(row['cases'] for row in mine)} cases in all."
+                yield f"\n{sum(row['cases'] for row in mine):,} cases in all."
             yield ""
 
 
