@@ -35,10 +35,11 @@ run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 test: $(DEVELOPMENT) ## every test, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-check: $(DEVELOPMENT) ## ruff (lint and format), mypy --strict, and known vulnerabilities
+check: $(DEVELOPMENT) ## ruff, mypy --strict, the directions of imports, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tests.audit
 
 endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; GROUPS= chooses some
@@ -60,7 +61,7 @@ format: $(DEVELOPMENT) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 clean: ## remove .venv and the caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info build
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .grimp_cache .hypothesis .coverage *.egg-info build
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found." >&2; exit 1; }
