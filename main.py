@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iog.api import clients, contract
-from iog.api.payload import json_object, misspelt
+from iog.api.body import json_object, misspelt
+from iog.api.headers import REQUEST_ID, outputs_for, request_id
+from iog.api.request import FIELDS, parse
+from iog.api.response import write
 from iog.errors import InternalError, RequestError, SettingsError, WeightsError
 from iog.settings import Settings, unknown_variables
 from iog.version import VERSION
@@ -132,10 +134,10 @@ def respond(function: Function, body: object, headers: object = None) -> Answer:
         wrong unexpectedly, memory and recursion limits included, is status 500; the traceback is
         in the report and not in the answer.
     """
-    number = clients.request_id(headers)
-    answer = Answer(headers={clients.REQUEST_ID: number})
+    number = request_id(headers)
+    answer = Answer(headers={REQUEST_ID: number})
     start = time.perf_counter()
-    before = function.model.lookups()
+    before = function.model.cache_stats()
     try:
         _segment(function, body, headers, answer)
     except RequestError as error:
@@ -143,7 +145,7 @@ def respond(function: Function, body: object, headers: object = None) -> Answer:
     except Exception:
         answer.report["traceback"] = traceback.format_exc()
         _refuse(answer, InternalError())
-    for name, (hits, misses) in function.model.lookups().items():
+    for name, (hits, misses) in function.model.cache_stats().items():
         answer.report[f"{name}_cache_hits"] = hits - before[name][0]
         answer.report[f"{name}_cache_misses"] = misses - before[name][1]
     outcome: dict[str, object] = {
@@ -157,31 +159,34 @@ def respond(function: Function, body: object, headers: object = None) -> Answer:
 
 def _segment(function: Function, body: object, headers: object, answer: Answer) -> None:
     """The way of a request, stage by stage."""
-    report = answer.report
+    report, model = answer.report, function.model
     with answer.stage("parse"):
-        outputs = function.settings.output or clients.outputs_for(headers)
+        outputs = function.settings.output or outputs_for(headers)
         fields = json_object(body)
-        _warn(answer, misspelt(fields, contract.FIELDS))
-        request = contract.parse(fields, default_outputs=outputs)
+        _warn(answer, misspelt(fields, FIELDS))
+        request = parse(fields, default_outputs=outputs)
     report["boxes"] = _shown(request.boxes)
     report["pos_points"] = _shown(request.pos_points)
     report["neg_points"] = _shown(request.neg_points)
-    with answer.stage("decode"):
-        image = function.model.open(request.image, request.image_key)
+    with answer.stage("open"):
+        image = model.open(request.image)
     height, width = image.size
     report["image_size"] = f"{width}x{height}"
     with answer.stage("predict"):
-        prediction = function.model.predict(
+        masks = model.predict(
             image,
             boxes=request.boxes,
             pos_points=request.pos_points,
             neg_points=request.neg_points,
             threshold=request.threshold,
+            largest=request.largest,
+            fill_holes=request.fill_holes,
         )
-    report.update({f"{name}_ms": round(ms, 2) for name, ms in prediction.timings.items()})
-    report["mask_area"] = prediction.area
-    with answer.stage("encode"):
-        answer.body = contract.encode(prediction, request.outputs)
+    # `open` now counts the pixels too, which are read only where they are needed.
+    report.update({f"{name}_ms": round(ms, 2) for name, ms in model.timings.items()})
+    report["mask_area"] = sum(mask.area for mask in masks)
+    with answer.stage("write"):
+        answer.body = write(masks, request.outputs, form=request.form, tolerance=request.tolerance)
 
 
 def _warn(answer: Answer, sentences: list[str]) -> None:

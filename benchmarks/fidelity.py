@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataloaders.geometry import BoxXYXY, Crop
+from dataloaders.geometry import Box, Crop
 from iog.settings import Settings
 from model_handler import ModelHandler
 
@@ -39,15 +39,15 @@ def main() -> None:
     for path in sorted(_EXAMPLES.glob("*.jpg")):
         for scale in _SCALES:
             data = _enlarged(path, scale, rng)
-            photo = handler.open(data, f"{path} {scale}")
+            photo = handler.open(data)
             for _ in range(_BOXES):
                 box = _random_box(rng, photo.size)
                 reduction = Crop.around(box, handler.predictor.rule).reduction
                 if reduction > 1:
                     click = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
                     reduced, whole = (
-                        handler.predict(image, boxes=[box], pos_points=[click], neg_points=[]).mask
-                        for image in (photo, np.asarray(photo.pixels()))
+                        handler.predict(image, boxes=[box], pos_points=[click])[0].array
+                        for image in (photo, handler.open(photo.pixels()))
                     )
                     found[reduction].append(_iou(reduced, whole))
     if not found:
@@ -69,14 +69,14 @@ def _enlarged(path: Path, scale: float, rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def _random_box(rng: np.random.Generator, size: tuple[int, int]) -> BoxXYXY:
+def _random_box(rng: np.random.Generator, size: tuple[int, int]) -> Box:
     height, width = size
     w, h = rng.uniform(0.4, 1, 2)
     x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
     return x * width, y * height, (x + w) * width, (y + h) * height
 
 
-def _iou(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     union = int(np.count_nonzero(one | other))
     return int(np.count_nonzero(one & other)) / union if union else 1.0
 

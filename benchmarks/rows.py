@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["STAGES", "STOCK", "Row", "as_json", "measured"]
 
 STOCK = "stock"
-STAGES = ("parse", "decode", "network", "paste", "encode")
+STAGES = ("parse", "open", "network", "paste", "write")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Row:
         precision: the arithmetic it ran in.
         image_size: width and height, such as ``1920x1080``.
         what: ``cold_start``, ``first_click``, ``next_click``, a stage of the first click (such as
-            ``decode``) or of the next (``next_decode``), ``throughput_WxT`` for W workers of T
+            ``open``) or of the next (``next_open``), ``throughput_WxT`` for W workers of T
             threads, where a time is that between two answers, or ``next_click_busy`` and
             ``next_click_busy_spinning`` beside other programs (see `benchmarks.busy`).
         median_ms: median of the runs.

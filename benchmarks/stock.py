@@ -59,7 +59,7 @@ class Stock:
         times.append(time.perf_counter())
         text = json.dumps({"mask": mask.tolist(), "points": _outline(mask)})
         times.append(time.perf_counter())
-        names = ("parse", "decode", "network", "paste", "encode")
+        names = ("parse", "open", "network", "paste", "write")
         return text, dict(zip(names, np.diff(times) * 1e3, strict=True))
 
     def _logits(

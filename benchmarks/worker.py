@@ -55,7 +55,7 @@ class _Ours:
         answer = self._respond(self._function, body)
         if answer.status != 200:
             raise RuntimeError(answer.body)
-        stages = ("parse", "decode", "network", "paste", "encode")
+        stages = ("parse", "open", "network", "paste", "write")
         times = {name: answer.report[f"{name}_ms"] for name in stages}
         return answer.body, {name: float(str(ms)) for name, ms in times.items()}
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataloaders.geometry import BoxXYXY
+from dataloaders.geometry import Box
 
 Photo = NDArray[np.float32]
 
 
-def jitter_box(box: BoxXYXY, rng: np.random.Generator, *, share: float) -> BoxXYXY:
+def jitter_box(box: Box, rng: np.random.Generator, *, share: float) -> Box:
     """Move each side of ``box`` by a normal error of ``share`` of the box's width or height."""
     width, height = box[2] - box[0], box[3] - box[1]
     dx1, dx2 = rng.normal(0.0, share * width, 2)

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from dataloaders.resampling import Taps, between, cubic_rows
 
-BoxXYXY = tuple[float, float, float, float]
-PointXY = tuple[float, float]
-SizeHW = tuple[int, int]
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in the image frame, corners ordered."""
+Point = tuple[float, float]
+"""x, y in the image frame."""
+Size = tuple[int, int]
+"""H, W in pixels."""
 Region = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels, x1 and y1 exclusive."""
 
@@ -88,7 +91,7 @@ class Crop:
     rule: CropRule
 
     @classmethod
-    def around(cls, box: BoxXYXY, rule: CropRule) -> Crop:
+    def around(cls, box: Box, rule: CropRule) -> Crop:
         """The crop for ``box`` (x1, y1, x2, y2), image frame, corners ordered.
 
         Fractional boxes grow to whole pixels; a box without area covers the pixel it lies in.
@@ -126,17 +129,17 @@ class Crop:
         """Network pixels per image pixel, along x and y."""
         return self.rule.frame / self.width, self.rule.frame / self.height
 
-    def to_network(self, point: PointXY) -> PointXY:
+    def to_network(self, point: Point) -> Point:
         """Map a point from the image frame to the network frame, without rounding."""
         sx, sy = self.scale
         return (point[0] - self.left) * sx, (point[1] - self.top) * sy
 
-    def to_image(self, point: PointXY) -> PointXY:
+    def to_image(self, point: Point) -> Point:
         """Map a point from the network frame to the image frame: the inverse of ``to_network``."""
         sx, sy = self.scale
         return point[0] / sx + self.left, point[1] / sy + self.top
 
-    def pixel(self, point: PointXY) -> tuple[int, int]:
+    def pixel(self, point: Point) -> tuple[int, int]:
         """The network pixel (column, row) a point of the image frame falls on, clamped."""
         last = self.rule.frame - 1
         x, y = (math.floor(v) for v in self.to_network(point))
@@ -261,7 +264,7 @@ class Crop:
         window[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left] = image[y0:y1, x0:x1]
         return window
 
-    def visible(self, image_size: SizeHW) -> Region:
+    def visible(self, image_size: Size) -> Region:
         """The part of the window that lies inside an image of ``image_size`` (H, W)."""
         height, width = image_size
         return (
@@ -272,7 +275,7 @@ class Crop:
         )
 
     def paste_strips(
-        self, probability: NDArray[np.float32], image_size: SizeHW
+        self, probability: NDArray[np.float32], image_size: Size
     ) -> Iterator[tuple[NDArray[np.float32], Region]]:
         """Bring a probability map back to image pixels, where the window shows the image.
 
@@ -303,7 +306,7 @@ class Crop:
             values = full.astype(np.float32, copy=False)[:, x0 - self.left : x1 - self.left]
             yield values, (x0, start, x1, end)
 
-    def paste(self, probability: NDArray[np.float32], image_size: SizeHW) -> NDArray[np.float32]:
+    def paste(self, probability: NDArray[np.float32], image_size: Size) -> NDArray[np.float32]:
         """Bring a probability map back into a whole image: float32 [H, W], 0 outside the window."""
         canvas = np.zeros(image_size, np.float32)
         for values, (x0, y0, x1, y1) in self.paste_strips(probability, image_size):
@@ -316,7 +319,7 @@ def _resized_extent(start: int, end: int, scale: float) -> tuple[int, int]:
     return math.floor(start * scale - 0.5) + 1, math.ceil(end * scale - 0.5) - 1
 
 
-def clamp_box(box: BoxXYXY, image_size: SizeHW) -> BoxXYXY | None:
+def clamp_box(box: Box, image_size: Size) -> Box | None:
     """Clamp a box to an image of (H, W); ``None`` when nothing of it lies inside."""
     height, width = image_size
     x1, y1 = max(box[0], 0.0), max(box[1], 0.0)
@@ -324,7 +327,7 @@ def clamp_box(box: BoxXYXY, image_size: SizeHW) -> BoxXYXY | None:
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def clamp_point(point: PointXY, region: BoxXYXY) -> PointXY:
+def clamp_point(point: Point, region: Box) -> Point:
     """Move a point into ``region`` (x1, y1, x2, y2), to the centre of its outermost pixels."""
     return (
         min(max(point[0], region[0] + 0.5), max(region[2] - 0.5, region[0] + 0.5)),

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dataloaders.geometry import BoxXYXY
+from dataloaders.geometry import Box
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Sample:
     category: str
     subset: str
 
-    def tight_box(self) -> BoxXYXY:
+    def tight_box(self) -> Box:
         """The smallest box that covers the mask: x1, y1, x2, y2 at pixel edges."""
         columns, rows = np.flatnonzero(self.mask.any(axis=0)), np.flatnonzero(self.mask.any(axis=1))
         return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

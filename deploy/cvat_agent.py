@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,24 +19,22 @@ from typing import TYPE_CHECKING
 import cvat_sdk.auto_annotation as cvataa
 from cvat_sdk import models
 
-from dataloaders.geometry import BoxXYXY, PointXY
-from iog.decoding import pillow_pixels
+from dataloaders.geometry import Box, Point
 from iog.errors import MalformedRequest, UnusableRequest
-from iog.image import Pixels
-from iog.masks import cvat_rle
+from iog.image import Image
+from iog.masks import Mask
 from iog.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
     import PIL.Image
 
-    from iog.prediction import Prediction
     from model_handler import ModelHandler
 
 __all__ = ["InteractiveSegmentation", "create"]
 
 
 class InteractiveSegmentation:
-    """Segments the object in each box, from clicks on it and beside it, or from the box alone.
+    """Segments the object in each box, from clicks or from the box alone.
 
     Args:
         settings: what would be the environment's.
@@ -59,14 +56,14 @@ class InteractiveSegmentation:
 
     def preprocess_image(
         self, context: cvataa.InteractionFunctionContext, image: PIL.Image.Image
-    ) -> Pixels:
+    ) -> Image:
         """The picture as the network wants it, whatever its mode; CVAT has turned it upright."""
-        return Pixels(pillow_pixels(image), key=uuid.uuid4().hex)
+        return Image(image)
 
     def detect(
         self,
         context: cvataa.InteractionFunctionContext,
-        pp_image: Pixels,
+        pp_image: Image,
         prompts: cvataa.InteractionPrompts,
     ) -> list[cvataa.InteractionResultShape]:
         """The mask of each box's object as a shape, none where no pixel is above the threshold.
@@ -77,16 +74,16 @@ class InteractiveSegmentation:
             MalformedRequest: a box has one corner only.
             UnusableRequest: there is no box, or one lies outside the image.
         """
-        predictions = self._model.predict_each(
+        masks = self._model.predict(
             pp_image,
             boxes=_boxes(prompts.bounding_box or ()),
             pos_points=prompts.pos_points,
             neg_points=prompts.neg_points,
         )
-        return [_shape(found) for found in predictions if found.area]
+        return [_shape(mask) for mask in masks if mask.area]
 
 
-def _boxes(corners: Sequence[PointXY]) -> list[BoxXYXY]:
+def _boxes(corners: Sequence[Point]) -> list[Box]:
     """Ordered boxes. The protocol promises one pair of corners, CVAT sends one for each box."""
     if not corners:
         raise UnusableRequest(
@@ -102,12 +99,13 @@ def _boxes(corners: Sequence[PointXY]) -> list[BoxXYXY]:
     return [(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)) for (x1, y1), (x2, y2) in pairs]
 
 
-def _shape(found: Prediction) -> cvataa.InteractionResultShape:
+def _shape(mask: Mask) -> cvataa.InteractionResultShape:
     confidence = models.AttributeValRequest(
-        spec_id=cvataa.InteractionResultAttributes.CONFIDENCE, value=f"{found.confidence:.4f}"
+        spec_id=cvataa.InteractionResultAttributes.CONFIDENCE, value=f"{mask.score:.4f}"
     )
-    runs = cvat_rle(found.mask, bounds=found.bounds)
-    return cvataa.InteractionResultShape(type="mask", points=runs, attributes=[confidence])
+    return cvataa.InteractionResultShape(
+        type="mask", points=mask.cvat_runs(), attributes=[confidence]
+    )
 
 
 def create(model: str | None = None) -> InteractiveSegmentation:

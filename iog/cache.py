@@ -1,21 +1,26 @@
-"""A worker's memory from one click to the next: bounded in bytes, what was not used goes first."""
+"""What a predictor remembers from one click to the next, bounded in bytes.
+
+The values are of different kinds and share the bytes: what was not used for longest goes first.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Literal, TypeVar, cast, get_args
+
+__all__ = ["Cache", "Namespace"]
 
 V = TypeVar("V")
 
-__all__ = ["ByteCache", "Shelf"]
+Namespace = Literal["image", "pixels", "window", "crop", "interior"]
+"""``image``: headers of files. ``pixels``: read images. ``window``: an image's windows into crops.
+``crop``: encoded crops. ``interior``: the inside points of boxes without a click."""
+_NAMESPACES: Final = get_args(Namespace)
 
 
-class ByteCache:
-    """Least-recently-used cache for values whose size the caller knows.
-
-    Its shelves hold values of different kinds and share the bytes, so that whatever is used takes
-    the room of what is not, whichever kind that is.
+class Cache:
+    """Least-recently-used cache whose values are of known size.
 
     Args:
         max_bytes: what all values together may take; 0 keeps nothing.
@@ -23,37 +28,37 @@ class ByteCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[tuple[str, Hashable], tuple[Any, int]] = OrderedDict()
-        self._shelves: list[Shelf[Any]] = []
+        self._entries: OrderedDict[tuple[Namespace, Hashable], tuple[Any, int]] = OrderedDict()
+        self._counts = {name: [0, 0] for name in _NAMESPACES}
         self.nbytes = 0
 
-    def shelf(self, name: str) -> Shelf[Any]:
-        """A new shelf; its name tells its hits and misses apart, and must not be taken yet."""
-        if any(shelf.name == name for shelf in self._shelves):
-            raise ValueError(f"there is a shelf {name!r} already")
-        self._shelves.append(Shelf(self, name))
-        return self._shelves[-1]
+    def get_or_compute(
+        self,
+        namespace: Namespace,
+        key: Hashable,
+        compute: Callable[[], V],
+        *,
+        nbytes: Callable[[V], int],
+    ) -> V:
+        """The value for a key, computed where it is not known, and kept if it fits.
 
-    def lookups(self) -> dict[str, tuple[int, int]]:
-        """Hits and misses so far of each shelf."""
-        return {shelf.name: (shelf.hits, shelf.misses) for shelf in self._shelves}
-
-    def clear(self) -> None:
-        """Forget all values; hits and misses stay."""
-        self._entries.clear()
-        self.nbytes = 0
-
-    def find(self, key: tuple[str, Hashable]) -> tuple[Any, int] | None:
-        """The value and its size, now the youngest, or ``None``."""
-        entry = self._entries.get(key)
+        Args:
+            namespace: what kind of value it is; each kind has keys of its own.
+            key: all that the value depends on.
+            compute: called on a miss; whatever it raises is passed on. ``None`` is not kept.
+            nbytes: the memory that a value takes.
+        """
+        entry = self._entries.get((namespace, key))
+        self._counts[namespace][entry is None] += 1
         if entry is not None:
-            self._entries.move_to_end(key)
-        return entry
+            self._entries.move_to_end((namespace, key))
+            return cast(V, entry[0])
+        value = compute()
+        if value is not None:
+            self._keep((namespace, key), value, nbytes(value))
+        return value
 
-    def keep(self, key: tuple[str, Hashable], value: Any, nbytes: int) -> None:  # noqa: ANN401
-        """Keep a value if it fits, dropping the oldest for it."""
-        if key in self._entries:
-            self.nbytes -= self._entries.pop(key)[1]
+    def _keep(self, key: tuple[Namespace, Hashable], value: object, nbytes: int) -> None:
         if nbytes > self._max_bytes:
             return
         self._entries[key] = (value, nbytes)
@@ -61,28 +66,14 @@ class ByteCache:
         while self.nbytes > self._max_bytes:
             self.nbytes -= self._entries.popitem(last=False)[1][1]
 
+    def stats(self) -> dict[str, tuple[int, int]]:
+        """Hits and misses so far in each namespace."""
+        return {name: (hits, misses) for name, (hits, misses) in self._counts.items()}
+
+    def clear(self) -> None:
+        """Forget all values; hits and misses stay."""
+        self._entries.clear()
+        self.nbytes = 0
+
     def __len__(self) -> int:
         return len(self._entries)
-
-
-class Shelf(Generic[V]):
-    """The values of one kind in a `ByteCache`; made by `ByteCache.shelf`."""
-
-    def __init__(self, cache: ByteCache, name: str) -> None:
-        self._cache = cache
-        self.name = name
-        self.hits = 0
-        self.misses = 0
-
-    def get(self, key: Hashable) -> V | None:
-        """The value for ``key``, now the youngest, or ``None``; counts a hit or a miss."""
-        entry = self._cache.find((self.name, key))
-        if entry is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        return cast(V, entry[0])
-
-    def put(self, key: Hashable, value: V, nbytes: int) -> None:
-        """Keep ``value`` if it fits, dropping the oldest values of any shelf for it."""
-        self._cache.keep((self.name, key), value, nbytes)

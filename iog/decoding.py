@@ -10,9 +10,9 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,17 +20,16 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from iog.errors import NotAnImage, RequestError, TooManyPixels
-from iog.stretching import stretched
 from iog.truncation import ends_in_nothing, share_present
 
 __all__ = [
     "FORMATS",
     "MAX_SIDE",
     "Header",
-    "decode",
-    "decode_reduced",
     "pillow_pixels",
     "read_header",
+    "read_pixels",
+    "read_reduced",
 ]
 
 # Formats with a signature that is hard to meet by chance. Pillow knows more, among them some that
@@ -58,6 +57,12 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
+# Images are stretched in blocks of whole rows of about this many pixels: the intermediate 64-bit
+# floats of one block stay in the processor's cache.
+_BLOCK_PIXELS = 1 << 16
+# A range of integers up to this long is stretched by a table.
+_TABLE_LENGTH = 1 << 16
+
 # Two of Pillow's switches are module globals; whoever sets them must be alone.
 _PILLOW_SWITCHES = threading.Lock()
 
@@ -67,13 +72,13 @@ class Header:
     """What the header says, and hence who decodes the pixels.
 
     Attributes:
-        decoder: `opencv`, `opencv-deep` (several channels of 16 bits) or `pillow`.
+        reader: `opencv`, `opencv-deep` (several channels of 16 bits) or `pillow`.
         size_hw: height and width of the pixels as the decoder returns them.
         orientation: EXIF orientation, 1..8, still to be applied to them.
         jpeg: whether OpenCV can decode it to a half, a quarter or an eighth of its size.
     """
 
-    decoder: Literal["opencv", "opencv-deep", "pillow"]
+    reader: Literal["opencv", "opencv-deep", "pillow"]
     size_hw: tuple[int, int]
     orientation: int
     jpeg: bool = False
@@ -81,7 +86,7 @@ class Header:
     @property
     def upright_hw(self) -> tuple[int, int] | None:
         """Height and width of the decoded image; None where only decoding it tells."""
-        if self.decoder == "pillow":
+        if self.reader == "pillow":
             return None
         height, width = self.size_hw
         return (width, height) if self.orientation >= 5 else (height, width)
@@ -97,12 +102,12 @@ class Header:
 
 
 def read_header(data: bytes, *, max_pixels: int) -> Header:
-    """Reads what an image file says of itself; arguments and errors as of `decode`."""
+    """Reads what an image file says of itself; arguments and errors as of `read_pixels`."""
     with _refusals(data, max_pixels=max_pixels):
         return _read_header(data, max_pixels=max_pixels)
 
 
-def decode_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8] | None:
+def read_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8] | None:
     """Decodes a JPEG file with ``block`` by ``block`` pixels in one, by its discrete cosines.
 
     That takes less time and memory than to decode it all, and the pixels are means of the blocks
@@ -121,11 +126,11 @@ def decode_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8]
         return None
     height, width = header.size_hw
     small = -(-height // block), -(-width // block)
-    pixels = _decode_with_opencv(data, replace(header, size_hw=small), flags=_REDUCED[block])
+    pixels = _read_with_opencv(data, replace(header, size_hw=small), flags=_REDUCED[block])
     return None if pixels is None else np.ascontiguousarray(pixels)
 
 
-def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_pixels(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """Decodes an image file of any Pillow mode; of several frames, the first.
 
     Samples of more than 8 bits and floats are stretched: the smallest value of the image becomes 0
@@ -146,15 +151,15 @@ def decode(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """
     with _refusals(data, max_pixels=max_pixels):
         header = _read_header(data, max_pixels=max_pixels)
-        pixels = _decode_with_opencv(data, header)
+        pixels = _read_with_opencv(data, header)
         if pixels is None:
-            pixels = _decode_with_pillow(data, max_pixels=max_pixels)
+            pixels = _read_with_pillow(data, max_pixels=max_pixels)
         return np.ascontiguousarray(pixels)
 
 
 @contextlib.contextmanager
 def _refusals(data: bytes, *, max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder raises in the block, in the words of `decode`."""
+    """Whatever a decoder raises in the block, in the words of `read_pixels`."""
     try:
         yield
     except RequestError:
@@ -274,13 +279,13 @@ def _png_is_complete(data: bytes) -> bool:
     return False
 
 
-def _decode_with_opencv(
+def _read_with_opencv(
     data: bytes, header: Header, *, flags: int = cv2.IMREAD_COLOR_RGB
 ) -> NDArray[np.uint8] | None:
     """RGB uint8 [H, W, 3], upright; None where it is Pillow's turn."""
-    if header.decoder == "pillow":
+    if header.reader == "pillow":
         return None
-    deep = header.decoder == "opencv-deep"
+    deep = header.reader == "opencv-deep"
     flags = cv2.IMREAD_UNCHANGED if deep else flags | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -293,11 +298,11 @@ def _decode_with_opencv(
         return _upright(pixels.astype(np.uint8, copy=False), header.orientation)
     # IMREAD_UNCHANGED gives BGR or BGRA: keep the colours, red first.
     colours = pixels[..., 2::-1]
-    eight_bit = stretched(lambda top, bottom: colours[top:bottom], shape=header.size_hw)
+    eight_bit = _stretched(lambda top, bottom: colours[top:bottom], shape=header.size_hw)
     return _upright(eight_bit, header.orientation)
 
 
-def _decode_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def _read_with_pillow(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3], upright, of any mode."""
     try:
         with _opened(data, max_pixels=max_pixels, truncated=False) as picture:
@@ -321,7 +326,7 @@ def pillow_pixels(picture: Image.Image) -> NDArray[np.uint8]:
     orientation = _orientation(picture)
     if picture.mode in _DEEP_MODES:
         # Piece by piece, for Pillow hands its pixels over as a copy of a copy.
-        pixels = stretched(
+        pixels = _stretched(
             lambda top, bottom: np.asarray(picture.crop((0, top, picture.width, bottom))),
             shape=(picture.height, picture.width),
         )
@@ -351,3 +356,53 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
+
+
+def _stretched(
+    rows: Callable[[int, int], NDArray[Any]], *, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Values of any range -> uint8 [H, W, 3], smallest 0, largest 255.
+
+    One scale for all channels, so that colours keep their balance. NaN becomes 0, infinities the
+    end of the range they point to, and a constant image the nearest of 0..255.
+
+    Args:
+        rows: gives the values [n, W] or [n, W, 3] of the rows from one number up to another.
+        shape: height and width.
+    """
+    height, width = shape
+    step = max(1, _BLOCK_PIXELS // width)
+    blocks = [(top, min(top + step, height)) for top in range(0, height, step)]
+    ranges = [found for top, bottom in blocks if (found := _finite_range(rows(top, bottom)))]
+    low = min((found[0] for found in ranges), default=0.0)
+    high = max((found[1] for found in ranges), default=0.0)
+    table = None
+    if isinstance(low, int) and isinstance(high, int) and high - low < _TABLE_LENGTH:
+        table = _scaled(np.arange(low, high + 1), low=low, high=high)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top, bottom in blocks:
+        values = rows(top, bottom)
+        values = _scaled(values, low=low, high=high) if table is None else table[values - low]
+        grey = values.ndim == 2
+        pixels[top:bottom] = cv2.cvtColor(values, cv2.COLOR_GRAY2RGB) if grey else values
+    return pixels
+
+
+def _finite_range(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Smallest and largest of the finite values, int for integers; None where there are none."""
+    low, high = values.min().item(), values.max().item()
+    if np.isfinite(low) and np.isfinite(high):  # NaN would be both
+        return low, high
+    finite = values[np.isfinite(values)]
+    return (finite.min().item(), finite.max().item()) if finite.size else None
+
+
+def _scaled(values: NDArray[Any], *, low: float, high: float) -> NDArray[np.uint8]:
+    """Maps low..high to 0..255; where both are equal, keeps what lies in that range."""
+    scaled = values.astype(np.float64)  # the differences of 32-bit integers need it
+    if high > low:
+        scaled -= low
+        scaled *= 255 / (high - low)
+    np.clip(scaled, 0, 255, out=scaled)
+    scaled[np.isnan(scaled)] = 0
+    return np.rint(scaled, out=scaled).astype(np.uint8)

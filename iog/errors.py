@@ -53,6 +53,10 @@ Code = Literal[
     "invalid_base64",
     "empty_image",
     "unknown_output",
+    "unknown_form",
+    "invalid_tolerance",
+    "invalid_largest",
+    "invalid_fill_holes",
     # 413
     "too_many_pixels",
     # 415

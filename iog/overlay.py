@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataloaders.geometry import BoxXYXY, PointXY, clamp_box, clamp_point
+from dataloaders.geometry import Box, Point, clamp_box, clamp_point
 
 __all__ = ["draw"]
 
@@ -24,17 +24,17 @@ _SHIFT = 4
 
 def draw(
     image: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
+    mask: NDArray[np.uint8] | NDArray[np.bool_],
     *,
-    boxes: Sequence[BoxXYXY] = (),
-    pos_points: Sequence[PointXY] = (),
-    neg_points: Sequence[PointXY] = (),
+    boxes: Sequence[Box] = (),
+    pos_points: Sequence[Point] = (),
+    neg_points: Sequence[Point] = (),
 ) -> NDArray[np.uint8]:
     """Draw the mask tinted and outlined, boxes yellow, positive clicks green, negative ones red.
 
     Args:
         image: uint8 [H, W, 3], RGB.
-        mask: uint8 [H, W], not 0 where the object is.
+        mask: uint8 or bool [H, W], not 0 where the object is.
         boxes: x1, y1, x2, y2, image frame; what lies outside the image is cut off.
         pos_points: x, y, image frame; outside the image they are drawn at its edge.
         neg_points: likewise.
@@ -58,7 +58,7 @@ def draw(
     return canvas
 
 
-def _rectangle(canvas: NDArray[np.uint8], box: BoxXYXY, line: int) -> None:
+def _rectangle(canvas: NDArray[np.uint8], box: Box, line: int) -> None:
     visible = clamp_box(box, (canvas.shape[0], canvas.shape[1]))
     if visible is None:
         return
@@ -69,7 +69,7 @@ def _rectangle(canvas: NDArray[np.uint8], box: BoxXYXY, line: int) -> None:
 
 
 def _dot(
-    canvas: NDArray[np.uint8], point: PointXY, colour: tuple[int, int, int], *, radius: int
+    canvas: NDArray[np.uint8], point: Point, colour: tuple[int, int, int], *, radius: int
 ) -> None:
     x, y = clamp_point(point, (0.0, 0.0, float(canvas.shape[1]), float(canvas.shape[0])))
     # The image frame counts from the pixel's corner, OpenCV from its centre.

@@ -1,56 +1,63 @@
-"""From one box and its clicks to a probability map: crop, guidance, network.
+"""From a box and clicks to a mask: crop, guidance, network, and back to the image.
 
-This is the whole of IOG's interaction, free of requests, files and settings; serving, evaluation
-and training's validation all go through it.
+This is the whole of IOG's interaction, free of requests and settings. The function, the command
+line, CVAT's agent, evaluation and training's validation all go through it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Generic
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dataloaders.geometry import BoxXYXY, Crop, CropRule, PointXY
+from dataloaders.annotator import next_click
+from dataloaders.geometry import Box, Crop, CropRule, Point, Size
 from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
-from iog.cache import ByteCache, Shelf
+from iog.cache import Cache
 from iog.engines.engine import Encoded, Engine
+from iog.errors import UnusableRequest
+from iog.image import MAX_PIXELS, Image, ImageLike
+from iog.masks import CocoRle, Mask
+from iog.prompts import Prompt, clamped_box, ordered_boxes, prompts_for, split_clicks
 
-Window = Callable[[Crop], NDArray[np.float32]]
-"""What gives a crop's window into an image, as ``Crop.extract`` does."""
+__all__ = ["MaskLike", "Predictor", "load"]
 
+MaskLike = Mask | NDArray[Any] | CocoRle | Mapping[str, Any]
+"""A mask, an array [H, W] that is not 0 on the object, or COCO's run lengths."""
+
+CACHE_MB = 256
 _POINT_BYTES = 256
 """About what a point and its key take."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What an annotator says about one object, image frame."""
-
-    box: BoxXYXY
-    pos_points: tuple[PointXY, ...] = ()
-    neg_points: tuple[PointXY, ...] = ()
-
-
-@dataclass(frozen=True)
-class ObjectProbability:
-    """A prediction in the network frame, with the way back to the image."""
-
-    probability: NDArray[np.float32]  # [S, S], 0..1
-    crop: Crop
+# The score is the mean over every pixel of a mask up to this size, and over every second, third,
+# ... row of a larger one, which changes it in the fourth decimal.
+_AVERAGED_PIXELS = 1 << 20
+# Clicks that a foreign mask may become, and the IoU at which it needs no more.
+_MASK_CLICKS = 8
+_MASK_IOU = 0.97
 
 
 class Predictor(Generic[Encoded]):
-    """Predicts one object at a time.
+    """One model, and the image it works on.
+
+    Further clicks on a box cost the network's decoder only, because the encoded crop is cached.
 
     Args:
         engine: runs the network.
         rule: how the network's weights want their input.
-        threshold: probability above which a pixel is object, for the two-pass box prediction.
-        cache: keeps windows (shelf ``window``), encoded crops (``crop``) and the inside points of
-            boxes without a click (``interior``), for the next click on the same box.
+        threshold: probability above which a pixel is object, unless a call says otherwise.
+        cache: keeps images, windows and encoded crops for the next click. Default: nothing is kept.
+        max_pixels: most pixels that an image file may have.
+        about: what runs here, for ``describe``.
+
+    Attributes:
+        timings: milliseconds that the last call spent on ``network`` (crop, guidance, network) and
+            ``paste`` (back to the image). Reading the image is in ``Image.open_ms``.
     """
 
     def __init__(
@@ -59,89 +66,356 @@ class Predictor(Generic[Encoded]):
         rule: CropRule,
         *,
         threshold: float,
-        cache: ByteCache | None = None,
+        cache: Cache | None = None,
+        max_pixels: int = MAX_PIXELS,
+        about: Mapping[str, object] | None = None,
     ) -> None:
         self._engine = engine
-        self._rule = rule
-        self._threshold = threshold
-        if cache is None:
-            cache = ByteCache(0)
-        self._windows: Shelf[NDArray[np.float32]] = cache.shelf("window")
-        self._crops: Shelf[Encoded] = cache.shelf("crop")
-        self._interiors: Shelf[PixelXY] = cache.shelf("interior")
+        self._about = dict(about or {})
+        self._id = object()
+        self._image: Image | None = None
+        self.rule = rule
+        self.threshold = threshold
+        self.cache = Cache(0) if cache is None else cache
+        self.max_pixels = max_pixels
+        self.timings = {"network": 0.0, "paste": 0.0}
 
-    @property
-    def rule(self) -> CropRule:
-        """How the network's weights want their input."""
-        return self._rule
+    def describe(self) -> dict[str, object]:
+        """What runs here: model, architecture, engine, precision, device, threads, threshold."""
+        return {**self._about, "threshold": self.threshold}
 
-    def predict(
-        self, image: NDArray[np.uint8] | Window, prompt: Prompt, *, image_key: Hashable = None
-    ) -> ObjectProbability:
-        """Predict the object in the box.
+    def set_image(self, image: ImageLike | Image) -> Image:
+        """Choose the image that the next calls are about.
 
-        The first positive click is the inside point. Without one it is the box's centre, and then,
-        where that differs, the most interior pixel of the mask that the box alone gives: negative
-        clicks correct the mask but do not move the point.
+        Of a file only the header is read now; ``Image.size`` is known at once.
 
         Args:
-            image: uint8 [H, W, 3], RGB, or what gives windows into it.
-            prompt: the box and all clicks; clicks outside the crop are clamped to its edge.
-            image_key: identifies the image's content for the cache; ``None`` bypasses it.
+            image: a path, the bytes of a file, a PIL image, uint8 RGB [H, W, 3], or an ``Image``.
+
+        Raises:
+            NotAnImage, TooManyPixels: see ``iog.decoding.read_pixels``.
+            ValueError: an array is not uint8 [H, W, 3].
+            OSError: there is no file to read at the path.
         """
-        crop = Crop.around(prompt.box, self._rule)
-        inside = [crop.pixel(p) for p in prompt.pos_points]
-        outside = [crop.pixel(p) for p in prompt.neg_points]
+        if not isinstance(image, Image):
+            image = Image(image, cache=self.cache, max_pixels=self.max_pixels)
+        self._image = image
+        return image
+
+    def reset_image(self) -> None:
+        """Let go of the image."""
+        self._image = None
+
+    @property
+    def image(self) -> Image:
+        """The image in work.
+
+        Raises:
+            RuntimeError: there is none yet.
+        """
+        if self._image is None:
+            raise RuntimeError("There is no image yet: call set_image first.")
+        return self._image
+
+    def predict(
+        self,
+        box: ArrayLike | None = None,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        mask_input: MaskLike | None = None,
+        *,
+        threshold: float | None = None,
+        largest: int | None = None,
+        fill_holes: float | None = None,
+    ) -> Mask:
+        """Segment one object.
+
+        The first click on the object is the inside point. Without one it is the box's centre, and
+        then, where that differs, the most interior pixel of the mask that the box alone gives:
+        background clicks correct the mask but do not move the point.
+
+        The networks have no input for a mask, so ``mask_input`` becomes prompts. A mask that this
+        predictor made of this image remembers its box and clicks: your clicks continue them, and
+        cost the decoder only. Any other mask becomes its tight box (unless you give one), its most
+        interior pixel, and up to 8 clicks where the prediction differs most from the mask.
+
+        Args:
+            box: x1, y1, x2, y2 in image pixels, two opposite corners; clamped to the image.
+            point_coords: clicks [N, 2], x and y in image pixels; clamped to the image.
+            point_labels: of each click 1 (object) or 0 (background). Default: all 1.
+            mask_input: a mask to start from: a ``Mask``, an array [H, W], or COCO's run lengths.
+            threshold: probability above which a pixel is object. Default: the model's.
+            largest: keep so many of the largest components.
+            fill_holes: fill holes of at most so many pixels.
+
+        Raises:
+            UnusableRequest: there is neither box nor mask, or the box lies outside the image.
+            NotAnImage, TooManyPixels: see ``iog.decoding.read_pixels``.
+            ValueError: an argument has not the shape or the range that is asked for.
+            RuntimeError: there is no image yet.
+        """
+        image = self.image
+        self.timings = {"network": 0.0, "paste": 0.0}
+        positive, negative = split_clicks(point_coords, point_labels, image.size)
+        boxes = [] if box is None else ordered_boxes([box])
+        if mask_input is not None:
+            start = self._prompt_from(mask_input, boxes, image)
+            prompt = replace(
+                start,
+                pos_points=(*start.pos_points, *positive),
+                neg_points=(*start.neg_points, *negative),
+            )
+        elif boxes:
+            (prompt,) = prompts_for(boxes, positive, negative, image.size)
+        else:
+            raise UnusableRequest(
+                "missing_box",
+                "There is no box around the object.",
+                hint="Give a box, or a mask to start from.",
+            )
+        return self._mask(image, prompt, threshold, largest=largest, fill_holes=fill_holes)
+
+    def predict_boxes(
+        self,
+        boxes: ArrayLike | Sequence[ArrayLike],
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        *,
+        threshold: float | None = None,
+        largest: int | None = None,
+        fill_holes: float | None = None,
+    ) -> list[Mask]:
+        """Segment the object in each box; every click goes to the box it lies in, or the nearest.
+
+        Args:
+            boxes: [N, 4], each x1, y1, x2, y2.
+            point_coords, point_labels, threshold, largest, fill_holes: see ``predict``.
+
+        Returns:
+            One mask for each box, in order.
+
+        Raises:
+            UnusableRequest: a box lies outside the image; nothing is predicted then.
+            NotAnImage, TooManyPixels, ValueError, RuntimeError: see ``predict``.
+        """
+        image = self.image
+        self.timings = {"network": 0.0, "paste": 0.0}
+        positive, negative = split_clicks(point_coords, point_labels, image.size)
+        return [
+            self._mask(image, prompt, threshold, largest=largest, fill_holes=fill_holes)
+            for prompt in prompts_for(ordered_boxes(boxes), positive, negative, image.size)
+        ]
+
+    def probability(self, prompt: Prompt) -> NDArray[np.float32]:
+        """The probability behind a mask: float32 [H, W], image frame, 0 outside the crop.
+
+        A bicubic resize may leave 0..1 slightly. The prompt is taken as it is, not clamped.
+        """
+        probability, crop, _ = self._probability(self.image, prompt)
+        return crop.paste(probability, self.image.size)
+
+    def _mask(
+        self,
+        image: Image,
+        prompt: Prompt,
+        threshold: float | None,
+        *,
+        largest: int | None,
+        fill_holes: float | None,
+    ) -> Mask:
+        start, opened = time.perf_counter(), image.open_ms
+        probability, crop, inside = self._probability(image, prompt)
+        middle = time.perf_counter()
+        threshold = self.threshold if threshold is None else threshold
+        mask = _pasted(probability, crop, image.size, threshold)
+        if not prompt.pos_points:
+            prompt = replace(prompt, pos_points=(_image_point(crop, inside),))
+        mask = replace(mask, prompt=prompt, origin=(self._id, image.key))
+        if largest is not None or fill_holes is not None:
+            mask = mask.cleaned(largest=largest, fill_holes=fill_holes)
+        self.timings["network"] += (middle - start) * 1e3 - (image.open_ms - opened)
+        self.timings["paste"] += (time.perf_counter() - middle) * 1e3
+        return mask
+
+    def _probability(
+        self, image: Image, prompt: Prompt
+    ) -> tuple[NDArray[np.float32], Crop, PixelXY]:
+        """Probability [S, S] in the network frame, its crop, and the inside point used."""
+        crop = Crop.around(prompt.box, self.rule)
+        inside = [crop.pixel(point) for point in prompt.pos_points]
+        outside = [crop.pixel(point) for point in prompt.neg_points]
         if inside:
-            return ObjectProbability(self._run(image, crop, inside, outside, image_key), crop)
+            return self._run(image, crop, inside, outside), crop, inside[0]
         x1, y1, x2, y2 = crop.box
         centre = crop.pixel(((x1 + x2) / 2, (y1 + y2) / 2))
-        key = (image_key, crop)
-        interior = None if image_key is None else self._interiors.get(key)
-        if interior is None:
-            probability = self._run(image, crop, [centre], [], image_key)
-            interior = most_interior_point(probability > self._threshold) or centre
-            if image_key is not None:
-                self._interiors.put(key, interior, _POINT_BYTES)
-            if interior == centre and not outside:
-                return ObjectProbability(probability, crop)
-        return ObjectProbability(self._run(image, crop, [interior], outside, image_key), crop)
+        first: list[NDArray[np.float32]] = []
+
+        def interior_point() -> PixelXY:
+            first.append(self._run(image, crop, [centre], []))
+            return most_interior_point(first[0] > self.threshold) or centre
+
+        interior = self.cache.get_or_compute(
+            "interior", (image.key, crop), interior_point, nbytes=lambda _: _POINT_BYTES
+        )
+        if first and interior == centre and not outside:
+            return first[0], crop, centre
+        return self._run(image, crop, [interior], outside), crop, interior
 
     def _run(
-        self,
-        image: NDArray[np.uint8] | Window,
-        crop: Crop,
-        inside: Sequence[PixelXY],
-        outside: Sequence[PixelXY],
-        image_key: Hashable,
+        self, image: Image, crop: Crop, inside: Sequence[PixelXY], outside: Sequence[PixelXY]
     ) -> NDArray[np.float32]:
         """One pass: network-frame clicks in, probability [S, S] out."""
-        rule = self._rule
+        rule = self.rule
         corners = crop.outside_points()
+        key: tuple[Hashable, ...]
         if self._engine.refines:
             first, later = inside[:1], (inside[1:], outside)
-            key = (image_key, crop, tuple(first))
+            key = (image.key, crop, tuple(first))
             maps = guidance_maps(first, corners, frame=rule.frame, fwhm=rule.fwhm)
             clicks = add_clicks(maps, *later, fwhm=rule.fwhm)
         else:
-            key = (image_key, crop, (*inside, *outside))
+            key = (image.key, crop, (*inside, *outside), len(inside))
             maps = guidance_maps(inside, (*corners, *outside), frame=rule.frame, fwhm=rule.fwhm)
             clicks = maps
-        encoded = None if image_key is None else self._crops.get(key)
-        if encoded is None:
-            window = self._window(image, crop, image_key).transpose(2, 0, 1)
-            encoded = self._engine.encode(np.concatenate([window, maps]))
-            if image_key is not None:
-                self._crops.put(key, encoded, self._engine.nbytes(encoded))
+
+        def encode() -> Encoded:
+            # The window is all that a network ever sees of the image.
+            window = self.cache.get_or_compute(
+                "window", (image.key, crop), lambda: image.window(crop), nbytes=lambda w: w.nbytes
+            )
+            return self._engine.encode(np.concatenate([window.transpose(2, 0, 1), maps]))
+
+        encoded = self.cache.get_or_compute("crop", key, encode, nbytes=self._engine.nbytes)
         return self._engine.decode(encoded, clicks)
 
-    def _window(
-        self, image: NDArray[np.uint8] | Window, crop: Crop, image_key: Hashable
-    ) -> NDArray[np.float32]:
-        """float32 [S, S, 3], which is all that a network ever sees of the image."""
-        window = None if image_key is None else self._windows.get((image_key, crop))
-        if window is None:
-            window = crop.extract(image) if isinstance(image, np.ndarray) else image(crop)
-            if image_key is not None:
-                self._windows.put((image_key, crop), window, window.nbytes)
-        return window
+    def _prompt_from(self, mask_input: MaskLike, boxes: Sequence[Box], image: Image) -> Prompt:
+        """The prompt that gave a mask, or one that gives nearly the same."""
+        box = clamped_box(boxes[0], 0, image.size) if boxes else None
+        mask = _as_mask(mask_input)
+        if mask.prompt is not None and mask.origin == (self._id, image.key):
+            return mask.prompt if box is None else replace(mask.prompt, box=box)
+        if mask.size != image.size:
+            raise ValueError(f"The mask is {mask.size}, the image {image.size} (height, width).")
+        if mask.box is None:
+            raise ValueError("The mask is empty.")
+        x0, y0, x1, y1 = mask.box
+        crop = Crop.around(box or (x0, y0, x1, y1), self.rule)
+        wanted = crop.extract(mask.array.view(np.uint8)) >= 0.5
+        left, top, right, bottom = crop.box
+        centre = crop.pixel(((left + right) / 2, (top + bottom) / 2))
+        inside, outside = [most_interior_point(wanted) or centre], list[PixelXY]()
+        best, best_iou = (tuple(inside), tuple(outside)), -1.0
+        for _ in range(_MASK_CLICKS + 1):
+            found = self._run(image, crop, inside, outside) > self.threshold
+            iou = int((found & wanted).sum()) / max(int((found | wanted).sum()), 1)
+            if iou > best_iou:
+                best, best_iou = (tuple(inside), tuple(outside)), iou
+            click = next_click(found, wanted)
+            if click is None or iou >= _MASK_IOU:
+                break
+            (inside if click.positive else outside).append(click.xy)
+        positive, negative = (tuple(_image_point(crop, p) for p in points) for points in best)
+        return Prompt(box or (x0, y0, x1, y1), positive, negative)
+
+
+def load(
+    model: str | Path = "iog-lite",
+    *,
+    engine: str = "auto",
+    precision: str = "fp32",
+    device: str = "auto",
+    threads: int | None = None,
+    threshold: float | None = None,
+    weights_dir: str | Path | None = None,
+    sha256: str | None = None,
+    cache_mb: int = CACHE_MB,
+    max_pixels: int = MAX_PIXELS,
+) -> Predictor[Any]:
+    """Load a model.
+
+    Args:
+        model: a name from ``iog weights list``, or the path of a checkpoint or published file.
+        engine: ``auto`` (OpenVINO on the CPU where it is installed and the model was exported, else
+            torch), ``torch`` or ``openvino``.
+        precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
+        device: ``auto`` (a GPU when there is one), ``cpu`` or ``cuda``.
+        threads: CPU threads. Default: the cores that the process may use.
+        threshold: probability above which a pixel is object. Default: the model's.
+        weights_dir: where fetched weights are. Default: ``IOG_WEIGHTS_DIR``, or ``~/.cache/iog``.
+        sha256: refuse any weights but those with this digest.
+        cache_mb: mebibytes kept for the next click; 0 keeps nothing.
+        max_pixels: most pixels (width times height) that an image file may have.
+
+    Raises:
+        SettingsError: the engine, device or precision is not to be had here.
+        WeightsError: the weights are missing or unusable.
+    """
+    from iog.cores import available_cores
+    from iog.engines.choosing import start_engine
+    from iog.settings import Settings
+
+    threads = threads or available_cores()
+    folder = Settings.from_env().weights_dir if weights_dir is None else Path(weights_dir)
+    running = start_engine(
+        str(model),
+        weights_dir=folder,
+        sha256=sha256,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+    )
+    return Predictor(
+        running.engine,
+        running.row.crop,
+        threshold=running.row.threshold if threshold is None else threshold,
+        cache=Cache(cache_mb * 2**20),
+        max_pixels=max_pixels,
+        about={
+            "model": running.row.name,
+            "architecture": running.row.architecture,
+            "engine": running.name,
+            "precision": precision,
+            "device": running.device,
+            "threads": threads,
+        },
+    )
+
+
+def _pasted(probability: NDArray[np.float32], crop: Crop, size: Size, threshold: float) -> Mask:
+    """The pixels above the threshold, at the resolution of the image."""
+    strips: list[NDArray[np.uint8]] = []
+    total, count = 0.0, 0
+    for values, _ in crop.paste_strips(probability, size):
+        drawn = (values > threshold).view(np.uint8)
+        area = cv2.countNonZero(drawn)
+        if area:
+            total += area * _mean(values, drawn, area)
+            count += area
+        strips.append(drawn)
+    if not count:
+        return Mask.of_region(np.zeros((1, 1), np.uint8), (0, 0), size)
+    pixels = strips[0] if len(strips) == 1 else np.concatenate(strips)
+    left, top, _, _ = crop.visible(size)
+    return Mask.of_region(pixels, (left, top), size, score=total / count, area=count)
+
+
+def _mean(values: NDArray[np.float32], drawn: NDArray[np.uint8], area: int) -> float:
+    """Mean over the ``area`` pixels of ``drawn``, or over some of their rows.
+
+    A mask of several million pixels has some in many rows, for no row is longer than 65,535.
+    """
+    step = max(1, area // _AVERAGED_PIXELS)
+    rows = np.minimum(values[::step], np.float32(1))  # a bicubic resize may pass 1
+    return float(cv2.mean(rows, mask=np.ascontiguousarray(drawn[::step]))[0])
+
+
+def _as_mask(mask: MaskLike) -> Mask:
+    if isinstance(mask, Mask):
+        return mask
+    return Mask.from_rle(mask) if isinstance(mask, Mapping) else Mask.from_array(mask)
+
+
+def _image_point(crop: Crop, pixel: PixelXY) -> Point:
+    """The centre of a network pixel, image frame; ``crop.pixel`` brings it back."""
+    return crop.to_image((pixel[0] + 0.5, pixel[1] + 0.5))

@@ -23,7 +23,7 @@ Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
 LogFormat = Literal["text", "json"]
-OUTPUTS = ("mask", "shapes", "polygon", "rle", "png")
+OUTPUTS = ("mask", "shapes", "polygon", "rle", "png", "objects")
 """What an answer may hold; the same names as in the request's ``output``."""
 
 _ELSEWHERE = {"IOG_MIRROR", "IOG_ENDURANCE", "IOG_ENDURANCE_FIGURES"}
@@ -66,7 +66,7 @@ class Settings:
             foreground; None takes the one of the weights. A request may name its own.
         max_pixels: ``IOG_MAX_PIXELS``, width times height an image may have.
         output: ``IOG_OUTPUT``, what an answer holds when the request does not say; None
-            (``auto``) takes what the client reads, see ``iog.api.clients.outputs_for``.
+            (``auto``) takes what the client reads, see ``iog.api.response.outputs_for``.
         cache_mb: ``IOG_CACHE_MB``, mebibytes a worker may keep from one click to the next; 0
             keeps nothing.
         log_format: ``IOG_LOG_FORMAT``, the form of the local host's log; Nuclio has its own.

@@ -4,63 +4,87 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iog.cache import ByteCache, Shelf
+from iog.cache import Cache, Namespace
+
+
+def ask(cache: Cache, key: str, nbytes: int, namespace: Namespace = "window") -> bool:
+    """Whether the value had to be computed."""
+    computed: list[str] = []
+
+    def compute() -> str:
+        computed.append(key)
+        return key.upper()
+
+    assert cache.get_or_compute(namespace, key, compute, nbytes=lambda _: nbytes) == key.upper()
+    return bool(computed)
 
 
 def test_the_oldest_unused_value_goes_first() -> None:
-    shelf: Shelf[str] = ByteCache(10).shelf("letters")
-    for key in "abc":
-        shelf.put(key, key.upper(), 3)
-    assert shelf.get("a") == "A"  # now younger than b
-    shelf.put("d", "D", 4)
-    assert [shelf.get(key) for key in "abcd"] == ["A", None, "C", "D"]
-    assert (shelf.hits, shelf.misses) == (4, 1)
+    cache = Cache(10)
+    assert [ask(cache, key, 3) for key in "abc"] == [True] * 3
+    assert not ask(cache, "a", 3)  # now younger than b
+    assert ask(cache, "d", 4)
+    assert [ask(cache, key, 3) for key in "acd"] == [False] * 3
+    assert ask(cache, "b", 3)
+    assert cache.stats()["window"] == (4, 5)
 
 
 def test_a_value_that_is_too_large_is_not_kept_and_drops_nothing() -> None:
-    shelf: Shelf[str] = ByteCache(10).shelf("letters")
-    shelf.put("a", "A", 10)
-    shelf.put("b", "B", 11)
-    assert shelf.get("b") is None
-    assert shelf.get("a") == "A"
+    cache = Cache(10)
+    ask(cache, "a", 10)
+    assert ask(cache, "b", 11)
+    assert ask(cache, "b", 11)
+    assert not ask(cache, "a", 10)
 
 
 def test_without_memory_nothing_is_kept() -> None:
-    shelf: Shelf[str] = ByteCache(0).shelf("letters")
-    shelf.put("a", "A", 1)
-    assert shelf.get("a") is None
+    cache = Cache(0)
+    assert [ask(cache, "a", 1), ask(cache, "a", 1)] == [True, True]
 
 
-def test_shelves_share_the_bytes_and_nothing_else() -> None:
-    cache = ByteCache(10)
-    letters: Shelf[str] = cache.shelf("letters")
-    numbers: Shelf[int] = cache.shelf("numbers")
-    letters.put("a", "A", 6)
-    assert numbers.get("a") is None
-    numbers.put("a", 1, 5)
-    assert (letters.get("a"), numbers.get("a")) == (None, 1)
-    assert cache.lookups() == {"letters": (0, 1), "numbers": (1, 1)}
-    with pytest.raises(ValueError, match="letters"):
-        cache.shelf("letters")
+def test_namespaces_share_the_bytes_and_nothing_else() -> None:
+    cache = Cache(10)
+    ask(cache, "a", 6, "window")
+    assert ask(cache, "a", 5, "crop")
+    assert not ask(cache, "a", 5, "crop")
+    assert ask(cache, "a", 6, "window")
+    assert cache.stats() == {
+        "image": (0, 0), "pixels": (0, 0), "window": (0, 2), "crop": (1, 1), "interior": (0, 0)
+    }  # fmt: skip
 
 
-def test_clearing_forgets_all_values() -> None:
-    cache = ByteCache(10)
-    shelf: Shelf[str] = cache.shelf("letters")
-    shelf.put("a", "A", 6)
+def test_clearing_forgets_all_values_and_no_counts() -> None:
+    cache = Cache(10)
+    ask(cache, "a", 6)
     cache.clear()
-    assert (len(cache), cache.nbytes, shelf.get("a")) == (0, 0, None)
+    assert (len(cache), cache.nbytes) == (0, 0)
+    assert ask(cache, "a", 6)
+    assert cache.stats()["window"] == (0, 2)
+
+
+def test_nothing_is_kept_of_a_failure_nor_of_none() -> None:
+    cache = Cache(10)
+
+    def fail() -> str:
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        cache.get_or_compute("pixels", "a", fail, nbytes=len)
+    assert cache.get_or_compute("pixels", "a", lambda: None, nbytes=lambda _: 1) is None
+    assert ask(cache, "a", 1, "pixels")
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 40)), max_size=60))
-def test_it_never_holds_more_than_it_may(puts: list[tuple[bool, int, int]]) -> None:
-    cache = ByteCache(100)
-    shelves: list[Shelf[int]] = [cache.shelf("first"), cache.shelf("second")]
-    sizes: dict[tuple[bool, int], int] = {}
-    for second, key, size in puts:
-        shelves[second].put(key, size, size)
-        sizes[second, key] = size
-        held = {(n, k): shelves[n].get(k) for n in (False, True) for k in range(6)}
-        assert cache.nbytes == sum(v for v in held.values() if v is not None) <= 100
-        assert all(v in (None, sizes.get(k)) for k, v in held.items())
-        assert shelves[second].get(key) == size
+def test_it_never_holds_more_than_it_may(asked: list[tuple[bool, int, int]]) -> None:
+    cache = Cache(100)
+    known: dict[tuple[bool, int], int] = {}
+    for second, key, size in asked:
+
+        def compute(size: int = size) -> int:
+            return size
+
+        namespace: Namespace = "crop" if second else "window"
+        value = cache.get_or_compute(namespace, key, compute, nbytes=int)
+        assert value in (size, known.get((second, key)))
+        known[second, key] = value
+        assert cache.nbytes <= min(100, sum(known.values()))

@@ -52,7 +52,7 @@ DEEP = ("png-I;16", "png-LA-16", "tiff-I;16", "tiff-I;16B", "tiff-I", "tiff-F")
 
 
 def read(data: bytes) -> NDArray[np.uint8]:
-    return images.decode(data, max_pixels=LIMIT)
+    return images.read_pixels(data, max_pixels=LIMIT)
 
 
 def forbidden(*_: object) -> None:
@@ -266,16 +266,19 @@ def test_the_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -
 def test_the_limit_itself_is_allowed() -> None:
     data = builders.photo()
     pixels = builders.HEIGHT * builders.WIDTH
-    assert images.decode(data, max_pixels=pixels).shape[:2] == (builders.HEIGHT, builders.WIDTH)
+    assert images.read_pixels(data, max_pixels=pixels).shape[:2] == (
+        builders.HEIGHT,
+        builders.WIDTH,
+    )
     with pytest.raises(TooManyPixels):
-        images.decode(data, max_pixels=pixels - 1)
+        images.read_pixels(data, max_pixels=pixels - 1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(65_536, 1), (1, 65_536), (900_000, 1)])
 def test_a_line_of_any_number_of_pixels_is_refused(
     width: int, height: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "_decode_with_opencv", forbidden)
+    monkeypatch.setattr(images, "_read_with_opencv", forbidden)
     with pytest.raises(TooManyPixels, match="65535") as caught:
         read(builders.announcing(width, height))
     assert (caught.value.status, caught.value.code) == (413, "too_many_pixels")
@@ -290,7 +293,7 @@ def test_a_limit_above_pillows_own_is_the_one_that_counts() -> None:
     own = Image.MAX_IMAGE_PIXELS
     assert own is not None
     data = builders.saved(Image.new("1", (20_000, own // 20_000 + 2)), "PNG")
-    assert images.decode(data, max_pixels=2 * own).shape[1] == 20_000
+    assert images.read_pixels(data, max_pixels=2 * own).shape[1] == 20_000
 
 
 def test_memory_that_does_not_suffice_is_the_senders_business(
@@ -299,7 +302,7 @@ def test_memory_that_does_not_suffice_is_the_senders_business(
     def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(images, "_decode_with_opencv", exhausted)
+    monkeypatch.setattr(images, "_read_with_opencv", exhausted)
     with pytest.raises(TooManyPixels, match="memory"):
         read(builders.photo())
 

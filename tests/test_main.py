@@ -23,10 +23,9 @@ from nuclio_sdk.logger import JSONFormatter
 
 import main
 import model_handler
-from iog.cache import ByteCache
 from iog.errors import SettingsError, UnusableRequest, WeightsError
-from iog.image import Photo, Photos
-from iog.prediction import Prediction
+from iog.image import Image
+from iog.masks import Mask
 from iog.settings import Settings
 from iog.version import VERSION
 
@@ -42,6 +41,7 @@ class FakeModel:
         self.fail: BaseException | None = None
         self.asked: dict[str, Any] = {}
         self.decoded = 0
+        self.timings: dict[str, float] = {}
 
     def describe(self) -> dict[str, object]:
         return {"model": self.settings.model, "engine": "fake", "precision": "fp32"}
@@ -49,29 +49,24 @@ class FakeModel:
     def warm_up(self) -> None:
         self.warm = True
 
-    def lookups(self) -> dict[str, tuple[int, int]]:
+    def cache_stats(self) -> dict[str, tuple[int, int]]:
         return {"image": (0, self.decoded)}
 
-    def open(self, data: bytes, image_key: str) -> Photo:
+    def open(self, data: bytes) -> Image:
         self.decoded += 1
-        return Photos(ByteCache(0), max_pixels=10_000).open(data, image_key)
+        return Image(data, max_pixels=10_000)
 
-    def predict(self, image: Photo, **asked: Any) -> Prediction:  # noqa: ANN401
+    def predict(self, image: Image, **asked: Any) -> list[Mask]:  # noqa: ANN401
         if self.fail is not None:
             raise self.fail
         self.asked = asked | {"image_key": image.key}
+        self.timings = {"open": image.open_ms, "network": 12.3456}
         mask = np.zeros(image.size, np.uint8)
         if asked["threshold"] == 0.99:
-            return Prediction(mask, confidence=0.0, bounds=None, area=0)
+            return [Mask.from_array(mask)]
         x0, y0, x1, y1 = (int(v) for v in asked["boxes"][0])
         mask[y0:y1, x0:x1] = 1
-        return Prediction(
-            mask,
-            confidence=0.75,
-            bounds=(x0, y0, x1, y1),
-            area=int(mask.sum()),
-            timings={"network": 12.3456},
-        )
+        return [Mask.of_region(mask, (0, 0), image.size, score=0.75)]
 
 
 class Worker:
@@ -170,7 +165,7 @@ def test_a_request_is_one_log_line_with_its_figures(worker: Worker) -> None:
     assert report["network_ms"] == 12.35
     assert report["image_cache_misses"] == 1
     assert "image_cache_hits" not in report  # 0: nothing to tell
-    for stage in ("parse", "decode", "predict", "encode", "total"):
+    for stage in ("parse", "open", "predict", "write", "total"):
         assert report[f"{stage}_ms"] >= 0
     assert worker.context.user_data.report == {**report, "image_cache_hits": 0}
 
@@ -228,6 +223,17 @@ def test_threshold_and_outputs_are_passed_on(worker: Worker) -> None:
     assert set(answer) == {"rle", "png"}
     assert worker.model.asked["threshold"] == 0.3
     assert worker.model.asked["image_key"]
+
+
+def test_options_are_passed_on(worker: Worker) -> None:
+    options = {"largest": 2, "fill_holes": 30}
+    status, answer = worker.ask(request(output="objects", form="polygon", tolerance=0, **options))
+
+    assert status == 200
+    (entry,) = answer["objects"]
+    assert (entry["box"], entry["score"], entry["area"]) == ([10, 5, 20, 25], 0.75, 200)
+    assert len(entry["polygon"][0]["exterior"]) == 4
+    assert {name: worker.model.asked[name] for name in options} == options
 
 
 def test_an_empty_mask_is_an_answer(worker: Worker) -> None:
@@ -350,7 +356,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=12,
 )
-FIELDS = ("image", "obj_bbox", "pos_points", "neg_points", "threshold", "output")
+FIELDS = ("image", "obj_bbox", "pos_points", "neg_points", "threshold", "output", "form", "largest")
 BODIES = (
     st.binary(max_size=200)
     | st.text(max_size=200)

@@ -2,23 +2,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from dataloaders.geometry import CropRule
 from iog.errors import SettingsError, UnusableRequest, WeightsError
+from iog.masks import Mask, union
 from iog.models.checkpoint import save
 from iog.settings import Settings
 from model_handler import ModelHandler
 from networks import build_network
 from tests.builders import saved
 
-IMAGE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-FILE = saved(Image.fromarray(IMAGE), "PNG")
+PIXELS = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+FILE = saved(Image.fromarray(PIXELS), "PNG")
 LEFT, RIGHT = (10.0, 10.0, 40.0, 60.0), (60.0, 20.0, 110.0, 80.0)
+
+
+def predict(
+    handler: ModelHandler,
+    source: bytes | NDArray[np.uint8] = PIXELS,
+    **prompts: Any,  # noqa: ANN401
+) -> Mask:
+    """The union of the masks of one request."""
+    return union(handler.predict(handler.open(source), **prompts))
 
 
 @pytest.fixture(scope="module")
@@ -48,33 +60,33 @@ def handler(settings: Settings) -> ModelHandler:
 
 
 def test_a_mask_has_the_size_of_the_image_and_two_values(handler: ModelHandler) -> None:
-    found = handler.predict(IMAGE, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[])
-    assert found.mask.shape == (90, 120)
-    assert found.mask.dtype == np.uint8
-    assert found.mask.flags.c_contiguous
-    assert set(np.unique(found.mask)) == {0, 1}
-    assert found.bounds is not None
-    x0, y0, x1, y1 = found.bounds
-    assert found.mask[y0:y1, x0:x1].sum() == found.mask.sum()
-    assert 0.5 < found.confidence <= 1
-    assert found.area == found.mask.sum()
-    assert set(found.timings) == {"decode", "network", "paste"}
+    found = predict(handler, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[])
+    assert found.array.shape == found.size == (90, 120)
+    assert found.array.dtype == np.bool_
+    assert found.pixels.flags.c_contiguous
+    assert set(np.unique(found.array)) == {False, True}
+    assert found.box is not None
+    x0, y0, x1, y1 = found.box
+    assert found.array[y0:y1, x0:x1].sum() == found.array.sum()
+    assert 0.5 < found.score <= 1
+    assert found.area == found.array.sum()
+    assert set(handler.timings) == {"open", "network", "paste"}
 
 
 def test_several_boxes_give_the_union_of_their_masks(handler: ModelHandler) -> None:
     clicks = [(80.0, 50.0), (25.0, 30.0)]  # not in the order of the boxes
-    both = handler.predict(IMAGE, boxes=[LEFT, RIGHT], pos_points=clicks, neg_points=[])
-    left = handler.predict(IMAGE, boxes=[LEFT], pos_points=clicks[1:], neg_points=[])
-    right = handler.predict(IMAGE, boxes=[RIGHT], pos_points=clicks[:1], neg_points=[])
-    np.testing.assert_array_equal(both.mask, left.mask | right.mask)
+    both = predict(handler, boxes=[LEFT, RIGHT], pos_points=clicks, neg_points=[])
+    left = predict(handler, boxes=[LEFT], pos_points=clicks[1:], neg_points=[])
+    right = predict(handler, boxes=[RIGHT], pos_points=clicks[:1], neg_points=[])
+    np.testing.assert_array_equal(both.array, left.array | right.array)
 
 
 def test_the_threshold_is_a_probability(handler: ModelHandler) -> None:
     areas = [
         int(
-            handler.predict(
-                IMAGE, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[], threshold=threshold
-            ).mask.sum()
+            predict(
+                handler, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[], threshold=threshold
+            ).array.sum()
         )
         for threshold in (0.001, 0.4, 0.5, 0.6, 0.999)
     ]
@@ -83,12 +95,12 @@ def test_the_threshold_is_a_probability(handler: ModelHandler) -> None:
 
 
 def test_a_threshold_that_nothing_reaches_gives_an_empty_mask(handler: ModelHandler) -> None:
-    found = handler.predict(
-        IMAGE, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[], threshold=0.9999999
+    found = predict(
+        handler, boxes=[LEFT], pos_points=[(25, 30)], neg_points=[], threshold=0.9999999
     )
-    assert not found.mask.any()
-    assert found.bounds is None
-    assert found.confidence == 0
+    assert not found.array.any()
+    assert found.box is None
+    assert found.score == 0
 
 
 @pytest.mark.parametrize(
@@ -99,10 +111,9 @@ def test_boxes_partly_outside_are_clamped(
 ) -> None:
     inside = (max(box[0], 0), max(box[1], 0), min(box[2], 120), min(box[3], 90))
     a, b = (
-        handler.predict(IMAGE, boxes=[x], pos_points=[(20, 20)], neg_points=[])
-        for x in (box, inside)
+        predict(handler, boxes=[x], pos_points=[(20, 20)], neg_points=[]) for x in (box, inside)
     )
-    np.testing.assert_array_equal(a.mask, b.mask)
+    np.testing.assert_array_equal(a.array, b.array)
 
 
 @pytest.mark.parametrize("box", [(-50, 0, 0, 20), (0, 90, 20, 120), (500, 500, 600, 600)])
@@ -110,36 +121,36 @@ def test_boxes_outside_are_refused_with_the_size_of_the_image(
     handler: ModelHandler, box: tuple[float, float, float, float]
 ) -> None:
     with pytest.raises(UnusableRequest, match="120 x 90 pixels") as error:
-        handler.predict(IMAGE, boxes=[LEFT, box], pos_points=[], neg_points=[])
+        predict(handler, boxes=[LEFT, box], pos_points=[], neg_points=[])
     assert error.value.code == "box_outside_image"
     assert "Box 2" in error.value.message
 
 
 def test_clicks_outside_the_image_are_moved_to_its_edge(handler: ModelHandler) -> None:
     a, b = (
-        handler.predict(IMAGE, boxes=[LEFT], pos_points=[click], neg_points=[(0.5, 89.5)])
+        predict(handler, boxes=[LEFT], pos_points=[click], neg_points=[(0.5, 89.5)])
         for click in ((-1e6, 30.0), (0.5, 30.0))
     )
-    np.testing.assert_array_equal(a.mask, b.mask)
+    np.testing.assert_array_equal(a.array, b.array)
 
 
 def test_a_box_alone_gives_a_mask(handler: ModelHandler) -> None:
-    found = handler.predict(IMAGE, boxes=[RIGHT], pos_points=[], neg_points=[])
-    assert found.mask.shape == (90, 120)
+    found = predict(handler, boxes=[RIGHT], pos_points=[], neg_points=[])
+    assert found.array.shape == (90, 120)
 
 
 def test_cached_answers_are_the_same_answers(settings: Settings) -> None:
     cached, plain = ModelHandler(settings), ModelHandler(replace(settings, cache_mb=0))
     for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
         a, b = (
-            h.predict(h.open(FILE, "k"), boxes=[LEFT], pos_points=clicks, neg_points=[])
+            predict(h, FILE, boxes=[LEFT], pos_points=clicks, neg_points=[])
             for h in (cached, plain)
         )
-        np.testing.assert_array_equal(a.mask, b.mask)
+        np.testing.assert_array_equal(a.array, b.array)
     first = {"image": (1, 1), "pixels": (0, 1), "window": (0, 1), "crop": (1, 1)}
-    assert cached.lookups() == {**first, "interior": (0, 0)}
+    assert cached.cache_stats() == {**first, "interior": (0, 0)}
     twice = {"image": (0, 2), "pixels": (0, 2), "window": (0, 2), "crop": (0, 2)}
-    assert plain.lookups() == {**twice, "interior": (0, 0)}
+    assert plain.cache_stats() == {**twice, "interior": (0, 0)}
 
 
 def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
@@ -149,9 +160,8 @@ def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
     data = saved(Image.new("RGB", (900, 900), "navy"), "PNG")  # 2.4 MB of pixels
     boxes = [(100.0, 100.0, 800.0, 700.0)]
     for clicks in ([(300.0, 300.0)], [(300.0, 300.0), (500.0, 500.0)]):
-        photo = handler.open(data, "large")
-        handler.predict(photo, boxes=boxes, pos_points=clicks, neg_points=[])
-    assert handler.lookups() == {
+        predict(handler, data, boxes=boxes, pos_points=clicks, neg_points=[])
+    assert handler.cache_stats() == {
         "image": (1, 1),
         "pixels": (0, 1),
         "window": (0, 1),
@@ -159,14 +169,14 @@ def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
         "interior": (0, 0),
     }
     handler.forget()
-    handler.predict(handler.open(data, "large"), boxes=boxes, pos_points=[], neg_points=[])
-    assert handler.lookups()["image"] == (1, 2)
+    predict(handler, data, boxes=boxes, pos_points=[], neg_points=[])
+    assert handler.cache_stats()["image"] == (1, 2)
 
 
 def test_an_overlap_counts_once(handler: ModelHandler) -> None:
-    found = handler.predict(IMAGE, boxes=[LEFT, LEFT], pos_points=[], neg_points=[])
-    alone = handler.predict(IMAGE, boxes=[LEFT], pos_points=[], neg_points=[])
-    assert found.area == found.mask.sum() == alone.area
+    found = predict(handler, boxes=[LEFT, LEFT], pos_points=[], neg_points=[])
+    alone = predict(handler, boxes=[LEFT], pos_points=[], neg_points=[])
+    assert found.area == found.array.sum() == alone.area
 
 
 def test_it_says_what_runs(handler: ModelHandler) -> None:
@@ -198,17 +208,15 @@ def test_files_like_the_published_ones_run_through_the_same_code(
     handler = ModelHandler(Settings(model=str(path), weights_dir=tmp_path, device="cpu", threads=1))
     path.unlink()
     assert handler.describe()["architecture"] == architecture
-    assert handler.threshold == 0.3
+    assert handler.predictor.threshold == 0.3
     for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
-        found = handler.predict(
-            handler.open(FILE, "k"), boxes=[LEFT], pos_points=clicks, neg_points=[]
-        )
-        assert found.mask.shape == (90, 120)
+        found = predict(handler, FILE, boxes=[LEFT], pos_points=clicks, neg_points=[])
+        assert found.array.shape == (90, 120)
     refines = architecture.endswith("refinement")
-    assert handler.lookups()["crop"] == ((1, 1) if refines else (0, 2))
+    assert handler.cache_stats()["crop"] == ((1, 1) if refines else (0, 2))
 
 
 def test_fractions_instead_of_pixels_are_refused(handler: ModelHandler) -> None:
     with pytest.raises(UnusableRequest, match="smaller than a pixel") as error:
-        handler.predict(IMAGE, boxes=[(0.1, 0.1, 0.9, 0.9)], pos_points=[], neg_points=[])
+        predict(handler, boxes=[(0.1, 0.1, 0.9, 0.9)], pos_points=[], neg_points=[])
     assert "fractions" in error.value.hint

@@ -1,18 +1,31 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
+import iog
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps
-from iog.cache import ByteCache
-from iog.predictor import Predictor, Prompt
+from iog.cache import Cache
+from iog.decoding import read_pixels
+from iog.errors import UnusableRequest
+from iog.image import Image
+from iog.masks import Mask
+from iog.predictor import Predictor, load
+from iog.prompts import Prompt
 
 RULE = CropRule(frame=64, margin_px=10, corner_offset=3, fwhm=5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 BOX = (40.0, 30.0, 100.0, 90.0)
 CACHE_BYTES = 1 << 20
+ROOT = Path(__file__).parent.parent
 
 
 class RecordingEngine:
@@ -38,8 +51,15 @@ class RecordingEngine:
         return 1
 
 
-def _predictor(engine: RecordingEngine, cache: ByteCache | None = None) -> Predictor[int]:
+def _predictor(engine: RecordingEngine, cache: Cache | None = None) -> Predictor[int]:
     return Predictor(engine, RULE, threshold=0.5, cache=cache)
+
+
+def ask(
+    predictor: Predictor[int], prompt: Prompt, *, key: str | None = None
+) -> NDArray[np.float32]:
+    predictor.set_image(Image(IMAGE, key=key))
+    return predictor.probability(prompt)
 
 
 def _peak(plane: NDArray[np.float32]) -> tuple[int, int]:
@@ -49,7 +69,7 @@ def _peak(plane: NDArray[np.float32]) -> tuple[int, int]:
 
 def test_the_network_sees_colours_the_click_and_all_four_corners() -> None:
     engine = RecordingEngine(refines=True)
-    _predictor(engine).predict(IMAGE, Prompt(BOX, ((60.0, 50.0),)))
+    ask(_predictor(engine), Prompt(BOX, ((60.0, 50.0),)))
     (x,) = engine.inputs
     crop = Crop.around(BOX, RULE)
     np.testing.assert_array_equal(x[:3], crop.extract(IMAGE).transpose(2, 0, 1))
@@ -62,14 +82,14 @@ def test_the_network_sees_colours_the_click_and_all_four_corners() -> None:
 class TestRefinement:
     def test_the_first_maps_also_go_to_the_click_branch(self) -> None:
         engine = RecordingEngine(refines=True)
-        _predictor(engine).predict(IMAGE, Prompt(BOX, ((60.0, 50.0),)))
+        ask(_predictor(engine), Prompt(BOX, ((60.0, 50.0),)))
         np.testing.assert_array_equal(engine.clicks[0], engine.inputs[0][3:])
 
     def test_later_clicks_go_to_the_click_branch_only(self) -> None:
         engine = RecordingEngine(refines=True)
         predictor, crop = _predictor(engine), Crop.around(BOX, RULE)
-        predictor.predict(IMAGE, Prompt(BOX, ((60.0, 50.0),)))
-        predictor.predict(IMAGE, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0)), ((45.0, 85.0),)))
+        ask(predictor, Prompt(BOX, ((60.0, 50.0),)))
+        ask(predictor, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0)), ((45.0, 85.0),)))
         np.testing.assert_array_equal(engine.inputs[0], engine.inputs[1])
         inside, outside = engine.clicks[1]
         column, row = crop.pixel((80.0, 80.0))
@@ -78,30 +98,31 @@ class TestRefinement:
         assert outside[row, column] == 255
 
     def test_the_next_click_on_the_same_box_is_not_encoded_again(self) -> None:
-        engine, cache = RecordingEngine(refines=True), ByteCache(CACHE_BYTES)
+        engine, cache = RecordingEngine(refines=True), Cache(CACHE_BYTES)
         predictor = _predictor(engine, cache)
         first = Prompt(BOX, ((60.0, 50.0),))
-        predictor.predict(IMAGE, first, image_key="a")
-        predictor.predict(IMAGE, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0))), image_key="a")
+        ask(predictor, first, key="a")
+        ask(predictor, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0))), key="a")
         assert (len(engine.inputs), len(engine.clicks)) == (1, 2)
-        predictor.predict(IMAGE, first, image_key="b")
-        predictor.predict(IMAGE, Prompt(BOX, ((61.5, 50.0),)), image_key="a")
-        predictor.predict(IMAGE, Prompt((40, 30, 101, 90), ((60.0, 50.0),)), image_key="a")
+        ask(predictor, first, key="b")
+        ask(predictor, Prompt(BOX, ((61.5, 50.0),)), key="a")
+        ask(predictor, Prompt((40, 30, 101, 90), ((60.0, 50.0),)), key="a")
         assert len(engine.inputs) == 4
 
-    def test_without_a_key_nothing_is_cached(self) -> None:
-        engine, cache = RecordingEngine(refines=True), ByteCache(CACHE_BYTES)
-        predictor = _predictor(engine, cache)
+    def test_images_without_a_key_are_never_taken_for_each_other(self) -> None:
+        engine = RecordingEngine(refines=True)
+        predictor = _predictor(engine, Cache(CACHE_BYTES))
         for _ in range(2):
-            predictor.predict(IMAGE, Prompt(BOX, ((60.0, 50.0),)))
+            ask(predictor, Prompt(BOX, ((60.0, 50.0),)))
         assert len(engine.inputs) == 2
-        assert len(cache) == 0
+        predictor.probability(Prompt(BOX, ((60.0, 50.0),)))  # of the same image
+        assert len(engine.inputs) == 2
 
 
 def test_without_a_click_branch_all_clicks_go_into_the_input() -> None:
     engine, crop = RecordingEngine(refines=False), Crop.around(BOX, RULE)
     prompt = Prompt(BOX, ((60.0, 50.0), (80.0, 80.0)), ((45.0, 85.0),))
-    _predictor(engine).predict(IMAGE, prompt)
+    ask(_predictor(engine), prompt)
     expected = guidance_maps(
         [crop.pixel(p) for p in prompt.pos_points],
         [*crop.outside_points(), crop.pixel(prompt.neg_points[0])],
@@ -114,33 +135,33 @@ def test_without_a_click_branch_all_clicks_go_into_the_input() -> None:
 class TestBoxOnly:
     def test_centre_first_then_the_most_interior_pixel(self) -> None:
         engine = RecordingEngine(refines=True, answer=(20, 40))
-        _predictor(engine).predict(IMAGE, Prompt(BOX))
+        ask(_predictor(engine), Prompt(BOX))
         centre = Crop.around(BOX, RULE).pixel((70.0, 60.0))
         assert [_peak(x[3]) for x in engine.inputs] == [centre, (20, 40)]
 
     def test_no_second_pass_where_it_would_be_the_same(self) -> None:
         centre = Crop.around(BOX, RULE).pixel((70.0, 60.0))
         engine = RecordingEngine(refines=True, answer=centre)
-        _predictor(engine).predict(IMAGE, Prompt(BOX))
+        ask(_predictor(engine), Prompt(BOX))
         assert len(engine.inputs) == 1
 
     def test_an_empty_first_mask_stays(self) -> None:
         engine = RecordingEngine(refines=True, answer=(-50, -50))
-        found = _predictor(engine).predict(IMAGE, Prompt(BOX))
-        assert not found.probability.any()
+        found = ask(_predictor(engine), Prompt(BOX))
+        assert not found.any()
         assert len(engine.inputs) == 1
 
     def test_negative_clicks_are_heard(self) -> None:
         engine, crop = RecordingEngine(refines=True), Crop.around(BOX, RULE)
-        _predictor(engine).predict(IMAGE, Prompt(BOX, (), ((45.0, 85.0),)))
+        ask(_predictor(engine), Prompt(BOX, (), ((45.0, 85.0),)))
         column, row = crop.pixel((45.0, 85.0))
         assert engine.clicks[-1][1][row, column] == 255
 
     def test_negative_clicks_do_not_move_the_point_nor_encode_again(self) -> None:
-        engine, cache = RecordingEngine(refines=True), ByteCache(CACHE_BYTES)
+        engine, cache = RecordingEngine(refines=True), Cache(CACHE_BYTES)
         predictor = _predictor(engine, cache)
         for negatives in ((), ((45.0, 85.0),), ((45.0, 85.0), (95.0, 35.0))):
-            predictor.predict(IMAGE, Prompt(BOX, (), negatives), image_key="a")
+            ask(predictor, Prompt(BOX, (), negatives), key="a")
         assert [_peak(x[3]) for x in engine.inputs][1:] == [(20, 40)]
         assert len(engine.clicks) == 4  # the box alone is looked at once
 
@@ -148,22 +169,215 @@ class TestBoxOnly:
 @pytest.mark.parametrize("click", [(-500.0, 60.0), (70.0, 1e6)])
 def test_a_click_outside_the_crop_moves_to_its_edge(click: tuple[float, float]) -> None:
     engine = RecordingEngine(refines=True)
-    _predictor(engine).predict(IMAGE, Prompt(BOX, (click,)))
+    ask(_predictor(engine), Prompt(BOX, (click,)))
     assert engine.inputs[0][3].max() == 255
 
 
 @pytest.mark.parametrize("refines", [True, False])
-def test_of_an_image_only_windows_that_were_not_seen_yet_are_asked_for(refines: bool) -> None:
+def test_of_an_image_only_windows_that_were_not_seen_yet_are_asked_for(
+    refines: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine, asked = RecordingEngine(refines=refines), list[Crop]()
 
-    def window(crop: Crop) -> NDArray[np.float32]:
+    def window(self: Image, crop: Crop) -> NDArray[np.float32]:
         asked.append(crop)
         return crop.extract(IMAGE)
 
-    predictor = _predictor(engine, ByteCache(CACHE_BYTES))
+    monkeypatch.setattr(Image, "window", window)
+    predictor = _predictor(engine, Cache(CACHE_BYTES))
     for clicks in (((60.0, 50.0),), ((60.0, 50.0), (80.0, 80.0)), ((70.0, 50.0),)):
-        predictor.predict(window, Prompt(BOX, clicks), image_key="a")
+        ask(predictor, Prompt(BOX, clicks), key="a")
     assert asked == [Crop.around(BOX, RULE)]
     plain = RecordingEngine(refines=refines)
-    _predictor(plain).predict(IMAGE, Prompt(BOX, ((70.0, 50.0),)))
+    ask(_predictor(plain), Prompt(BOX, ((70.0, 50.0),)))
     np.testing.assert_array_equal(engine.inputs[-1], plain.inputs[0])
+
+
+def test_a_click_on_the_object_and_one_on_the_background_are_two_things() -> None:
+    """For a network without a click branch, whose crop depends on all clicks."""
+    engine = RecordingEngine(refines=False)
+    predictor = _predictor(engine, Cache(CACHE_BYTES))
+    ask(predictor, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0))), key="a")
+    ask(predictor, Prompt(BOX, ((60.0, 50.0),), ((80.0, 80.0),)), key="a")
+    assert len(engine.inputs) == 2
+
+
+# --- the Python API --------------------------------------------------------------------------
+
+CLICK = (60.0, 50.0)
+
+
+@pytest.fixture
+def engine() -> RecordingEngine:
+    return RecordingEngine(refines=True)
+
+
+@pytest.fixture
+def predictor(engine: RecordingEngine) -> Predictor[int]:
+    made = _predictor(engine, Cache(CACHE_BYTES))
+    made.set_image(IMAGE)
+    return made
+
+
+def test_a_mask_is_the_probability_above_the_threshold(predictor: Predictor[int]) -> None:
+    mask = predictor.predict(BOX, [CLICK], [1])
+    probability = predictor.probability(Prompt(BOX, (CLICK,)))
+    np.testing.assert_array_equal(mask.array, probability > 0.5)
+    assert mask.array.shape == mask.size == (120, 160)
+    assert mask.area == mask.array.sum() > 0
+    assert mask.score == pytest.approx(np.minimum(probability, 1)[mask.array].mean(), abs=1e-6)
+    assert predictor.predict(BOX, [CLICK], threshold=0.9).area < mask.area
+    assert min(predictor.timings.values()) > 0
+
+
+def test_prompts_may_be_arrays_and_corners_in_any_order(predictor: Predictor[int]) -> None:
+    plain = predictor.predict(BOX, [CLICK, (45, 85)], [1, 0])
+    x1, y1, x2, y2 = BOX
+    other = predictor.predict(
+        np.array([x2, y1, x1, y2]), np.array([(45, 85), CLICK]), np.array([False, True])
+    )
+    np.testing.assert_array_equal(plain.array, other.array)
+    assert plain.prompt == other.prompt == Prompt(BOX, (CLICK,), ((45.0, 85.0),))
+
+
+def test_every_box_gets_a_mask_and_every_click_its_box(
+    predictor: Predictor[int], engine: RecordingEngine
+) -> None:
+    other = (110.0, 20.0, 150.0, 60.0)
+    first, second = predictor.predict_boxes([BOX, other], [(130, 40), CLICK], [1, 1])
+    assert first.prompt == Prompt(BOX, (CLICK,))
+    assert second.prompt == Prompt(other, ((130.0, 40.0),))
+    again = predictor.predict(other, [(130, 40)])
+    np.testing.assert_array_equal(second.array, again.array)
+    assert len(engine.inputs) == 2
+    assert predictor.predict_boxes([]) == []
+
+
+def test_options_clean_the_mask(predictor: Predictor[int], engine: RecordingEngine) -> None:
+    engine.probability[5:8, 5:8] = 1
+    engine.probability[40, 20] = 0
+    plain = predictor.predict(BOX, [CLICK])
+    clean = predictor.predict(BOX, [CLICK], largest=1, fill_holes=50)
+    assert len(plain.polygon()) == 2
+    ((outer, holes),) = [(part["exterior"], part["holes"]) for part in clean.polygon()]
+    assert outer
+    assert not holes
+    assert clean.prompt == plain.prompt
+
+
+def test_a_further_click_on_a_mask_is_a_further_click_and_decodes_only(
+    predictor: Predictor[int], engine: RecordingEngine
+) -> None:
+    mask = predictor.predict(BOX, [CLICK], [1])
+    better = predictor.predict(mask_input=mask, point_coords=[(45, 85)], point_labels=[0])
+    assert better.prompt == Prompt(BOX, (CLICK,), ((45.0, 85.0),))
+    assert (len(engine.inputs), len(engine.clicks)) == (1, 2)
+    crop = Crop.around(BOX, RULE)
+    column, row = crop.pixel((45.0, 85.0))
+    assert engine.clicks[-1][1][row, column] == 255
+
+
+def test_a_mask_of_a_box_alone_remembers_its_inside_point(
+    predictor: Predictor[int], engine: RecordingEngine
+) -> None:
+    mask = predictor.predict(BOX)
+    assert [_peak(x[3]) for x in engine.inputs][1:] == [(20, 40)]
+    predictor.predict(mask_input=mask, point_coords=[(80, 80)], point_labels=[1])
+    assert len(engine.inputs) == 2  # the click corrects; the inside point stays
+
+
+def test_a_mask_of_another_image_is_only_pixels(
+    predictor: Predictor[int], engine: RecordingEngine
+) -> None:
+    mask = predictor.predict(BOX, [CLICK], [1])
+    predictor.set_image(IMAGE.copy())
+    again = predictor.predict(mask_input=mask)
+    assert again.prompt is not None
+    assert mask.box is not None
+    assert again.prompt.box == tuple(map(float, mask.box))
+    assert 1 <= len(again.prompt.pos_points) + len(again.prompt.neg_points) <= 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"box": (1, 2, 3)}, "four finite numbers"),
+        ({"box": (1, 2, 3, np.nan)}, "four finite numbers"),
+        ({"box": BOX, "point_coords": [1, 2]}, "point_coords"),
+        ({"box": BOX, "point_coords": [CLICK], "point_labels": [1, 0]}, "point_labels"),
+        ({"box": BOX, "point_coords": [CLICK], "point_labels": [2]}, "point_labels"),
+        ({"mask_input": np.ones((3, 4))}, "The mask is"),
+        ({"mask_input": np.zeros((120, 160))}, "empty"),
+        ({"mask_input": {"size": [120, 160]}}, "Run lengths"),
+        ({"box": BOX, "largest": 0}, "largest"),
+    ],
+)
+def test_arguments_that_cannot_be_used(
+    predictor: Predictor[int], arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        predictor.predict(**arguments)
+
+
+def test_without_box_and_mask_and_without_an_image(predictor: Predictor[int]) -> None:
+    with pytest.raises(UnusableRequest, match="no box"):
+        predictor.predict(point_coords=[CLICK])
+    with pytest.raises(UnusableRequest, match=r"Box 2 .* outside the image of 160 x 120"):
+        predictor.predict_boxes([BOX, (500, 500, 600, 600)])
+    predictor.reset_image()
+    with pytest.raises(RuntimeError, match="set_image"):
+        predictor.predict(BOX)
+
+
+@pytest.fixture(scope="module")
+def lite() -> Predictor[Any]:
+    return load(engine="torch", device="cpu", threads=1)
+
+
+EXAMPLES = {
+    "astronaut.jpg": ((5, 4, 370, 512), (190, 320)),
+    "cat.jpg": ((40, 30, 300, 280), (170, 160)),
+    "coffee.jpg": ((150, 60, 440, 330), (300, 200)),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_foreign_mask_comes_back_nearly_as_it_was(lite: Predictor[Any], name: str) -> None:
+    box, click = EXAMPLES[name]
+    lite.set_image(ROOT / "examples" / name)
+    mask = lite.predict(box, [click])
+    assert mask.area > 1000
+    for foreign in (mask.array, mask.rle(), Mask.from_array(mask.array)):
+        again = lite.predict(mask_input=foreign)
+        both, either = again.array & mask.array, again.array | mask.array
+        assert both.sum() / either.sum() > 0.93
+    further = lite.predict(mask_input=again, point_coords=[click])
+    assert further.prompt is not None
+    assert again.prompt is not None
+    assert further.prompt.pos_points == (*again.prompt.pos_points, tuple(map(float, click)))
+
+
+def test_sources_of_one_image_give_one_mask(lite: Predictor[Any]) -> None:
+    path = ROOT / "examples" / "coffee.jpg"
+    pixels = read_pixels(path.read_bytes(), max_pixels=10**7)
+    box, click = EXAMPLES["coffee.jpg"]
+    runs = []
+    for source in (path, str(path), path.read_bytes(), pixels, PIL.Image.fromarray(pixels)):
+        lite.set_image(source)
+        runs.append(lite.predict(box, [click]).cvat_runs())
+    lite.set_image(Image(path))
+    runs.append(lite.predict(box, [click]).cvat_runs())
+    assert runs == runs[:1] * len(runs)
+
+
+def test_importing_iog_imports_no_heavy_library() -> None:
+    code = (
+        "import iog, sys; print({'torch', 'openvino', 'cv2', 'numpy', 'PIL'} & set(sys.modules));"
+        "print(iog.Mask.__name__, iog.load.__name__, iog.__version__, dir(iog)[:1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[0] == "set()"
+    with pytest.raises(AttributeError, match="nothing"):
+        iog.nothing  # noqa: B018

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import main
-from iog.decoding import decode
+from iog.decoding import read_pixels
 from iog.settings import Settings
 from model_handler import ModelHandler
 from tests import builders
@@ -66,7 +66,9 @@ BOXES = st.lists(BOX, min_size=1, max_size=3) | BOX | st.tuples(POINT, POINT)
 READABLE_IMAGES = st.sampled_from(sorted(READABLE)).map(READABLE.__getitem__)
 IMAGES = mutated_images() | images_of_any_size() | READABLE_IMAGES | st.sampled_from(REFUSED)
 THRESHOLD = st.floats(0, 1) | st.sampled_from([5e-324, 1 - 2**-53, None])
-OUTPUTS = st.lists(st.sampled_from(["mask", "shapes", "polygon", "rle", "png"]), min_size=1)
+OUTPUTS = st.lists(
+    st.sampled_from(["mask", "shapes", "polygon", "rle", "png", "objects"]), min_size=1
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "image": IMAGES,
     "obj_bbox": BOXES,
@@ -74,6 +76,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "neg_points": st.lists(POINT, max_size=4),
     "threshold": THRESHOLD,
     "output": OUTPUTS,
+    "form": st.sampled_from(["rle", "polygon", "png", None, "svg"]),
+    "tolerance": st.floats(-1, 50) | st.none(),
+    "largest": st.integers(0, 4) | st.none(),
+    "fill_holes": st.floats(-1, 1e6) | st.none(),
 }
 
 
@@ -115,7 +121,7 @@ def test_an_almost_right_request_gets_a_mask_or_a_reason(function: main.Function
         assert got.status in {200, 400, 413, 415, 422}, got.report.get("traceback")
         answer = json.loads(got.body, parse_constant=refuse_constant)
         if got.status == 200:
-            check_masks(answer, decode(data, max_pixels=MAX_PIXELS).shape[:2])
+            check_masks(answer, read_pixels(data, max_pixels=MAX_PIXELS).shape[:2])
         else:
             assert set(answer["error"]) == {"code", "message", "field", "hint"}
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iog import settings
-from iog.api import contract
 from iog.errors import SettingsError
 from iog.settings import Settings, default_weights_dir, unknown_variables
 
@@ -175,10 +174,6 @@ def test_a_tilde_without_a_home_folder_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_any_text_either_works_or_is_a_settings_error(name: str, value: str) -> None:
     with contextlib.suppress(SettingsError):
         assert Settings.from_env({name: value}).max_pixels >= 1
-
-
-def test_settings_and_contract_know_the_same_outputs() -> None:
-    assert settings.OUTPUTS == contract.OUTPUTS
 
 
 def test_the_digest_is_demanded_of_the_chosen_model_only() -> None:

@@ -17,7 +17,7 @@ NOISE = np.random.default_rng(11).integers(0, 256, (240, 320, 3), dtype=np.uint8
 
 
 def read(data: bytes) -> NDArray[np.uint8]:
-    return images.decode(data, max_pixels=LIMIT)
+    return images.read_pixels(data, max_pixels=LIMIT)
 
 
 def noise(file_format: str, **options: Any) -> bytes:  # noqa: ANN401

@@ -86,7 +86,8 @@ def _crops(rule: CropRule) -> Crops:
     import cv2
     import numpy as np
 
-    from iog.predictor import Predictor, Prompt
+    from iog.predictor import Predictor
+    from iog.prompts import Prompt
 
     recorder = _Recorder()
     predictor = Predictor(recorder, rule, threshold=0.5)
@@ -96,8 +97,9 @@ def _crops(rule: CropRule) -> Crops:
             continue
         image = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
         beside = (float(box[0] + 3), float(box[1] + 3))
+        predictor.set_image(image)
         for negative in ((), (beside,)):
-            predictor.predict(image, Prompt(box, ((x, y),), negative))
+            predictor.probability(Prompt(box, ((x, y),), negative))
     return recorder.seen
 
 

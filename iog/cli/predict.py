@@ -1,4 +1,4 @@
-"""`iog predict`: one image, one object, one mask."""
+"""`iog predict`: one image, the objects in its boxes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 from iog.settings import Settings
 
 if TYPE_CHECKING:
-    from iog.api.contract import Request
-    from iog.image import Photo
-    from iog.prediction import Prediction
+    from iog.api.request import Request
+    from iog.image import Image
+    from iog.masks import Mask
 
 __all__ = ["predict"]
 
@@ -26,7 +26,7 @@ _Boxes = Annotated[
     list[str],
     typer.Option(
         metavar="X1,Y1,X2,Y2",
-        help="Two corners around the object, in image pixels; again for another part of it.",
+        help="Two corners around an object, in image pixels; again for another object.",
     ),
 ]
 _Positive = Annotated[
@@ -34,14 +34,31 @@ _Positive = Annotated[
 ]
 _Negative = Annotated[
     list[str] | None,
-    typer.Option(metavar="X,Y", help="A point beside the object; any number of them."),
+    typer.Option(metavar="X,Y", help="A point on the background; any number of them."),
 ]
 _Model = Annotated[
     str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
 ]
 _Threshold = Annotated[
     float | None,
-    typer.Option(help="Probability from which a pixel is object [default: the model's]."),
+    typer.Option(help="Probability above which a pixel is object [default: the model's]."),
+]
+_Form = Annotated[
+    str | None,
+    typer.Option(
+        metavar="rle|polygon|png",
+        help="Print one JSON entry for each box: tight box, score, area, mask in this form.",
+    ),
+]
+_Tolerance = Annotated[
+    float | None,
+    typer.Option(help="Pixels by which outlines may be simplified [default: 1]; 0 is exact."),
+]
+_Largest = Annotated[
+    int | None, typer.Option(help="Keep so many of each mask's largest components [default: all].")
+]
+_FillHoles = Annotated[
+    float | None, typer.Option(help="Fill holes of at most so many pixels [default: none].")
 ]
 _Output = Annotated[
     Path | None,
@@ -69,8 +86,12 @@ def predict(
     output: _Output = None,
     overlay: _Overlay = None,
     json: _Json = None,
+    form: _Form = None,
+    tolerance: _Tolerance = None,
+    largest: _Largest = None,
+    fill_holes: _FillHoles = None,
 ) -> None:
-    """Segment one object in one image.
+    """Segment the objects in the boxes of one image.
 
     Example: iog predict photo.jpg --box 120,80,430,390 --point 260,240 --overlay seen.png
     """
@@ -79,70 +100,83 @@ def predict(
         "pos_points": [_numbers("--point", text, 2) for text in point or ()],
         "neg_points": [_numbers("--negative", text, 2) for text in negative or ()],
         "threshold": threshold,
+        "form": form,
+        "tolerance": tolerance,
+        "largest": largest,
+        "fill_holes": fill_holes,
     }
+    if form is not None:
+        body["output"] = "objects"
+        json = "-" if json is None else json
     if output is None and overlay is None and json is None:
         output = Path(f"{image.stem}-mask.png")
     _check_names(image, output=output, overlay=overlay, json=json)
     settings = Settings.from_env().with_model(model)
 
     # torch comes with this: what needs no model has been refused by now
-    from iog.api import clients, contract
+    from iog.api.request import parse
+    from iog.api.response import outputs_for
+    from iog.masks import union
     from model_handler import ModelHandler
 
     body["image"] = base64.b64encode(image.read_bytes()).decode()
-    request = contract.parse(
-        body, default_outputs=settings.output or clients.outputs_for(headers=None)
-    )
+    request = parse(body, default_outputs=settings.output or outputs_for(headers=None))
     handler = ModelHandler(settings)
-    photo = handler.open(request.image, request.image_key)
-    prediction = handler.predict(
-        photo,
+    opened = handler.open(request.image)
+    masks = handler.predict(
+        opened,
         boxes=request.boxes,
         pos_points=request.pos_points,
         neg_points=request.neg_points,
         threshold=request.threshold,
+        largest=request.largest,
+        fill_holes=request.fill_holes,
     )
-    _write(prediction, request, photo, output=output, overlay=overlay, json=json)
-    area, pixel_count = prediction.area, prediction.mask.size
+    _write(masks, request, opened, output=output, overlay=overlay, json=json)
+    whole = union(masks)
+    area, pixel_count = whole.area, whole.size[0] * whole.size[1]
     typer.echo(
         f"{area} of {pixel_count} pixels ({area / pixel_count:.1%}), "
-        f"confidence {prediction.confidence:.2f}, {sum(prediction.timings.values()):.0f} ms",
+        f"score {whole.score:.2f}, {sum(handler.timings.values()):.0f} ms",
         err=True,
     )
 
 
 def _write(
-    prediction: Prediction,
+    masks: list[Mask],
     request: Request,
-    photo: Photo,
+    image: Image,
     *,
     output: Path | None,
     overlay: Path | None,
     json: str | None,
 ) -> None:
-    from iog import masks
-    from iog.api import contract
+    from iog.api.response import write
+    from iog.masks import union
 
     if output is not None:
-        _save(output, masks.png(prediction.mask))
+        _save(output, union(masks).png())
     if overlay is not None:
         import cv2
 
         from iog.overlay import draw
 
         picture = draw(
-            photo.pixels(),
-            prediction.mask,
+            image.pixels(),
+            union(masks).array,
             boxes=request.boxes,
             pos_points=request.pos_points,
             neg_points=request.neg_points,
         )
-        _, encoded = cv2.imencode(overlay.suffix.lower(), picture[:, :, ::-1])
-        _save(overlay, encoded.tobytes())
+        _, written = cv2.imencode(overlay.suffix.lower(), picture[:, :, ::-1])
+        _save(overlay, written.tobytes())
+    if json is None:
+        return
+    text = write(masks, request.outputs, form=request.form, tolerance=request.tolerance)
     if json == "-":
-        sys.stdout.write(contract.encode(prediction, request.outputs) + "\n")
-    elif json is not None:
-        _save(Path(json), contract.encode(prediction, request.outputs).encode())
+        sys.stdout.write(text + "\n")
+    else:
+        _save(Path(json), text.encode())
 
 
 def _save(path: Path, data: bytes) -> None:

@@ -15,6 +15,10 @@ _OPTIONS: Final = {
     "pos_points": "--point",
     "neg_points": "--negative",
     "threshold": "--threshold",
+    "form": "--form",
+    "tolerance": "--tolerance",
+    "largest": "--largest",
+    "fill_holes": "--fill-holes",
 }
 _HINTS: Final = {
     "image": "Give an image file.",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataloaders.augmentation import jitter_box
-from dataloaders.geometry import BoxXYXY, clamp_box
+from dataloaders.geometry import Box, clamp_box
 from dataloaders.samples import Sample
 from iog.evaluation.clicks import Step, annotate, first_prompt
 from iog.evaluation.protocol import ObjectScore
 from iog.evaluation.scores import boundary_f, iou
 from iog.evaluation.segmenters import Segmenter
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 __all__ = ["JITTERS", "MOST_CLICKS", "TARGETS", "AnnotatorProtocol"]
 
@@ -126,7 +126,7 @@ class AnnotatorProtocol:
 
 def _moved(
     sample: Sample, rng: np.random.Generator, *, pixels: float = 0.0, percent: float = 0.0
-) -> BoxXYXY:
+) -> Box:
     """The tight box with an error on each side, clamped to the image as in serving."""
     tight = sample.tight_box()
     if percent:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataloaders.geometry import BoxXYXY, clamp_box
+from dataloaders.geometry import Box, clamp_box
 from iog.evaluation.segmenters import Segmenter
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 __all__ = ["BASELINES", "FullBox", "GrabCut", "InscribedEllipse"]
 
@@ -88,7 +88,7 @@ BASELINES: dict[str, Segmenter] = {
 """By the name that `iog evaluate --model` takes."""
 
 
-def _pixels(box: BoxXYXY, image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def _pixels(box: Box, image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """The whole pixels that the box covers, clamped to the image; x1 and y1 exclusive."""
     visible = clamp_box(box, (image.shape[0], image.shape[1]))
     if visible is None:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.annotator import next_click
-from dataloaders.geometry import BoxXYXY, PointXY
+from dataloaders.geometry import Box, Point
 from dataloaders.guidance import PixelXY, most_interior_point
 from dataloaders.samples import Sample
 from iog.evaluation.scores import iou
 from iog.evaluation.segmenters import Segmenter
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 __all__ = ["Step", "annotate", "first_prompt"]
 
@@ -32,7 +32,7 @@ class Step:
     """From the prompt to the mask in the image frame."""
 
 
-def first_prompt(sample: Sample, *, box: BoxXYXY | None = None) -> Prompt:
+def first_prompt(sample: Sample, *, box: Box | None = None) -> Prompt:
     """A box, the tight one unless given, and a click on the object's most interior pixel."""
     first = most_interior_point(sample.mask)
     assert first is not None, f"{sample.image_id} object {sample.object_index} has no pixels"
@@ -64,5 +64,5 @@ def annotate(
         (positive if click.positive else negative).append(_centre(click.xy))
 
 
-def _centre(pixel: PixelXY) -> PointXY:
+def _centre(pixel: PixelXY) -> Point:
     return pixel[0] + 0.5, pixel[1] + 0.5

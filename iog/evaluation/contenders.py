@@ -49,6 +49,6 @@ def contender(settings: Settings) -> Contender:
         name=str(described["model"]),
         description={**described, "sha256": sha256_of(path)},
         segmenter=PredictorSegmenter(handler.predictor),
-        threshold=handler.threshold,
+        threshold=handler.predictor.threshold,
         rule=handler.predictor.rule,
     )

@@ -16,7 +16,7 @@ from iog.evaluation.clicks import first_prompt
 from iog.evaluation.protocol import ObjectScore
 from iog.evaluation.scores import iou
 from iog.evaluation.segmenters import Segmenter
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 __all__ = ["THRESHOLDS", "OfficialProtocol", "stretched", "threshold_ious"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dataloaders.samples import Sample
 from iog.evaluation.segmenters import Segmenter
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 __all__ = ["GOOD", "Latency", "ObjectScore", "Scorer", "Summary", "by_subset"]
 

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from iog.predictor import Predictor, Prompt
+from iog.image import Image
+from iog.predictor import Predictor
+from iog.prompts import Prompt
 
 __all__ = ["PredictorSegmenter", "Segmenter"]
 
@@ -41,5 +43,5 @@ class PredictorSegmenter:
         self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
     ) -> NDArray[np.float32]:
         """Probability float32 [H, W], image frame; see ``Segmenter``."""
-        found = self._predictor.predict(image, prompt, image_key=image_key)
-        return found.crop.paste(found.probability, (image.shape[0], image.shape[1]))
+        self._predictor.set_image(Image(image, key=image_key))
+        return self._predictor.probability(prompt)

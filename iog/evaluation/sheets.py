@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataloaders.geometry import BoxXYXY, PointXY
+from dataloaders.geometry import Box, Point
 from dataloaders.samples import Sample
 from iog.overlay import draw
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 __all__ = ["contact_sheet", "tile"]
 
@@ -44,7 +44,7 @@ def tile(sample: Sample, mask: NDArray[np.bool_], prompt: Prompt, *, caption: st
     # Scaled first and drawn on then, so that lines are as thin on small objects as on large ones.
     image = np.asarray(cv2.resize(sample.image[y0:y1, x0:x1], size), np.uint8)
 
-    def place(point: PointXY) -> PointXY:
+    def place(point: Point) -> Point:
         return (point[0] - x0) * scale, (point[1] - y0) * scale
 
     def scaled(region: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -77,7 +77,7 @@ def contact_sheet(tiles: Sequence[Picture]) -> Picture:
     return np.vstack(rows)
 
 
-def _surroundings(box: BoxXYXY, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _surroundings(box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = box
     pad = max(4.0, CONTEXT * max(x2 - x1, y2 - y1))
     return (

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from iog.api.clients import REQUEST_ID, request_id
+from iog.api.headers import REQUEST_ID, request_id
 from iog.serving.bodies import Bodies
 from iog.serving.logs import open_log
 from iog.serving.metrics import CONTENT_TYPE, Metrics

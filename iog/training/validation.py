@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from dataloaders.samples import Dataset
-from iog.cache import ByteCache
+from iog.cache import Cache
 from iog.engines.torch_engine import TorchEngine
 from iog.evaluation.annotation import AnnotatorProtocol
 from iog.evaluation.protocol import Summary
@@ -29,7 +29,7 @@ def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> di
         TorchEngine(inference_form(network.eval())),
         config.crop,
         threshold=config.threshold,
-        cache=ByteCache(64 << 20),
+        cache=Cache(64 << 20),
     )
     protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
     scores = score_objects(

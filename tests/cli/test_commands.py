@@ -120,7 +120,7 @@ def test_predict_writes_a_mask_beside_the_caller(iog: Iog, here: Path) -> None:
     assert mask.shape == (HEIGHT, WIDTH)
     assert set(np.unique(mask)) <= {0, 255}
     assert "Wrote photo-mask.png" in result.stderr
-    assert re.search(rf"\d+ of {HEIGHT * WIDTH} pixels \([\d.]+%\), confidence ", result.stderr)
+    assert re.search(rf"\d+ of {HEIGHT * WIDTH} pixels \([\d.]+%\), score ", result.stderr)
 
 
 def test_what_predict_writes_unasked_is_no_news_to_git(iog: Iog, here: Path) -> None:

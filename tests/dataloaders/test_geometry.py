@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataloaders import geometry
-from dataloaders.geometry import BoxXYXY, Crop, CropRule, clamp_box, clamp_point
+from dataloaders.geometry import Box, Crop, CropRule, clamp_box, clamp_point
 from tests import reference
 
 PUBLISHED = CropRule()
@@ -20,12 +20,12 @@ COORDINATES = st.floats(-300, 900)
 
 
 @st.composite
-def boxes(draw: st.DrawFn) -> BoxXYXY:
+def boxes(draw: st.DrawFn) -> Box:
     x, y = draw(COORDINATES), draw(COORDINATES)
     return x, y, x + draw(st.floats(0.01, 900)), y + draw(st.floats(0.01, 900))
 
 
-def _tight_box(name: str) -> BoxXYXY:
+def _tight_box(name: str) -> Box:
     mask, _ = reference.case_masks(name)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
@@ -72,7 +72,7 @@ class TestOfficialTransforms:
 
 
 @given(boxes(), RULES)
-def test_the_box_is_covered_and_has_its_margin(box: BoxXYXY, rule: CropRule) -> None:
+def test_the_box_is_covered_and_has_its_margin(box: Box, rule: CropRule) -> None:
     crop = Crop.around(box, rule)
     x0, y0, x1, y1 = crop.box
     assert x0 <= box[0] < x0 + 1
@@ -98,7 +98,7 @@ def test_a_window_is_never_many_times_its_box(width: int, height: int) -> None:
 @pytest.mark.parametrize(
     "box", [(-40, 300, 1700, 2100), (10, 20, 1500, 1490), (900, 0, 2600, 1600)]
 )
-def test_sampling_a_large_window_equals_resizing_it(box: BoxXYXY) -> None:
+def test_sampling_a_large_window_equals_resizing_it(box: Box) -> None:
     crop = Crop.around(box, PUBLISHED)
     image = np.random.default_rng(0).integers(0, 255, (1800, 2000, 3), dtype=np.uint8)
     padded = np.zeros((crop.height, crop.width, 3), np.float32)
@@ -113,7 +113,7 @@ def test_sampling_a_large_window_equals_resizing_it(box: BoxXYXY) -> None:
 
 
 @given(boxes(), RULES)
-def test_pasting_in_strips_equals_resizing_the_whole_window(box: BoxXYXY, rule: CropRule) -> None:
+def test_pasting_in_strips_equals_resizing_the_whole_window(box: Box, rule: CropRule) -> None:
     crop = Crop.around(box, rule)
     probability = np.random.default_rng(0).random((rule.frame, rule.frame), dtype=np.float32)
     whole = cv2.resize(probability, (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
@@ -128,14 +128,14 @@ def test_pasting_in_strips_equals_resizing_the_whole_window(box: BoxXYXY, rule: 
 
 
 @given(boxes(), RULES, COORDINATES, COORDINATES)
-def test_points_come_back(box: BoxXYXY, rule: CropRule, x: float, y: float) -> None:
+def test_points_come_back(box: Box, rule: CropRule, x: float, y: float) -> None:
     crop = Crop.around(box, rule)
     assert crop.to_image(crop.to_network((x, y))) == pytest.approx((x, y), abs=1e-6)
 
 
 @given(boxes(), RULES, COORDINATES, COORDINATES)
 def test_every_point_falls_on_a_pixel_of_the_frame(
-    box: BoxXYXY, rule: CropRule, x: float, y: float
+    box: Box, rule: CropRule, x: float, y: float
 ) -> None:
     crop = Crop.around(box, rule)
     column, row = crop.pixel((x, y))
@@ -159,7 +159,7 @@ def test_box_in_the_network_frame_is_where_a_filled_box_lands(start: int, width:
 
 
 @given(boxes(), RULES, st.integers(1, 400), st.integers(1, 400))
-def test_masks_come_back(box: BoxXYXY, rule: CropRule, height: int, width: int) -> None:
+def test_masks_come_back(box: Box, rule: CropRule, height: int, width: int) -> None:
     """A mask cut out and pasted back is the mask, up to a seam as wide as a network pixel."""
     crop = Crop.around(box, rule)
     x0, y0, x1, y1 = crop.visible((height, width))
@@ -184,7 +184,7 @@ def test_masks_come_back(box: BoxXYXY, rule: CropRule, height: int, width: int) 
 
 
 @given(boxes(), RULES)
-def test_outside_the_image_there_are_zeros(box: BoxXYXY, rule: CropRule) -> None:
+def test_outside_the_image_there_are_zeros(box: Box, rule: CropRule) -> None:
     crop = Crop.around(box, rule)
     image = np.full((120, 160, 3), 200, np.uint8)
     found = crop.extract(image)
@@ -209,7 +209,7 @@ def test_shrinking_averages_only_for_weights_trained_that_way() -> None:
 
 
 @given(boxes(), st.integers(1, 500), st.integers(1, 500))
-def test_clamped_boxes_lie_inside(box: BoxXYXY, height: int, width: int) -> None:
+def test_clamped_boxes_lie_inside(box: Box, height: int, width: int) -> None:
     clamped = clamp_box(box, (height, width))
     overlaps = box[0] < width and box[1] < height and box[2] > 0 and box[3] > 0
     assert (clamped is not None) == overlaps
@@ -251,7 +251,7 @@ def test_line_images_take_little_memory(rule: CropRule, size: tuple[int, int]) -
 
 
 @pytest.mark.parametrize("box", [(3, 5, 910, 800), (-700, -20, 900, 1100), (10, 900, 2300, 3100)])
-def test_averaging_in_blocks_first_changes_nothing_to_speak_of(box: BoxXYXY) -> None:
+def test_averaging_in_blocks_first_changes_nothing_to_speak_of(box: Box) -> None:
     rng = np.random.default_rng(0)
     small = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
     image = cv2.resize(small, (1203, 1101), interpolation=cv2.INTER_CUBIC).astype(np.uint8)

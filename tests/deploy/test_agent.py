@@ -22,6 +22,7 @@ from PIL import Image
 
 import main
 from iog.errors import RequestError
+from iog.masks import Mask
 from iog.settings import Settings
 from model_handler import ModelHandler
 from tests.deploy.recipes import ROOT
@@ -104,11 +105,11 @@ def test_a_further_click_on_the_same_picture_is_cheap(function: Any) -> None:  #
     image = function.preprocess_image(Context(), Image.open(PHOTO))
     other = function.preprocess_image(Context(), Image.open(PHOTO).convert("L"))
     function.detect(Context(), image, Prompts())
-    before = function._model.lookups()["crop"]
+    before = function._model.cache_stats()["crop"]
     function.detect(Context(), image, Corrected())
-    again = function._model.lookups()["crop"]
+    again = function._model.cache_stats()["crop"]
     function.detect(Context(), other, Corrected())
-    after = function._model.lookups()["crop"]
+    after = function._model.cache_stats()["crop"]
 
     assert (again[0] - before[0], again[1] - before[1]) == (1, 0)
     assert (after[0] - again[0], after[1] - again[1]) == (0, 1)
@@ -143,11 +144,8 @@ def test_a_picture_without_the_object_gives_no_shape(
     function: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    empty = function._model.predict(
-        np.zeros((8, 8, 3), np.uint8), boxes=[(0, 0, 8, 8)], pos_points=[], neg_points=[]
-    )
-    nothing = type(empty)(np.zeros((8, 8), np.uint8), 0.0, None, 0)
-    monkeypatch.setattr(function._model, "predict_each", lambda *_, **__: [nothing])
+    nothing = Mask.from_array(np.zeros((8, 8)))
+    monkeypatch.setattr(function._model, "predict", lambda *_, **__: [nothing])
     image = function.preprocess_image(Context(), Image.new("RGB", (8, 8)))
 
     assert function.detect(Context(), image, Prompts()) == []

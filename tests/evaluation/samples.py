@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.samples import Sample
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 
 
 def disc_sample(*, side: int, number: int = 0, image_id: str = "disc", subset: str = "") -> Sample:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from iog.evaluation.annotation import JITTERS, AnnotatorProtocol
 from iog.evaluation.baselines import FullBox
 from iog.evaluation.scores import iou
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 from tests.evaluation.samples import Computed, Scripted, disc_sample
 
 SAMPLE = disc_sample(side=90)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from iog.evaluation.annotation import AnnotatorProtocol
 from iog.evaluation.baselines import BASELINES, FullBox, GrabCut, InscribedEllipse
-from iog.predictor import Prompt
+from iog.prompts import Prompt
 from tests.evaluation.samples import disc_sample
 
 

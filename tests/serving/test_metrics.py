@@ -18,7 +18,7 @@ def lines(metrics: Metrics) -> set[str]:
 
 def test_requests_stages_and_cache_lookups_are_counted() -> None:
     metrics = Metrics(ABOUT)
-    report = {"decode_ms": 250.0, "image_cache_hits": 2, "mask_area": 7, "error": "text_ms"}
+    report = {"open_ms": 250.0, "image_cache_hits": 2, "mask_area": 7, "error": "text_ms"}
 
     metrics.observe(status=200, seconds=0.3, report=report)
     metrics.observe(status=200, seconds=3.0, report={"image_cache_misses": 1})
@@ -29,7 +29,7 @@ def test_requests_stages_and_cache_lookups_are_counted() -> None:
     assert 'iog_requests_total{status="415"} 1.0' in exposed
     assert "iog_request_seconds_count 3.0" in exposed
     assert 'iog_request_seconds_bucket{le="0.5"} 2.0' in exposed
-    assert 'iog_stage_seconds_sum{stage="decode"} 0.25' in exposed
+    assert 'iog_stage_seconds_sum{stage="open"} 0.25' in exposed
     assert 'iog_cache_hits_total{cache="image"} 2.0' in exposed
     assert 'iog_cache_misses_total{cache="image"} 1.0' in exposed
     assert not any('stage="error"' in line or "mask_area" in line for line in exposed)

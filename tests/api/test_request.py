@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from iog.api import contract
-from iog.api.contract import MAX_BOXES, MAX_POINTS, OUTPUTS
+from iog.api import request as requests
+from iog.api.request import MAX_BOXES, MAX_POINTS
 from iog.errors import MalformedRequest, RequestError, UnusableRequest
+from iog.settings import OUTPUTS
 from tests import builders
 
 BOX = (10.0, 20.0, 30.5, 40.25)
@@ -26,8 +22,8 @@ HUGE = pytest.param(10**400, id="10**400")
 VAST = pytest.param(10**5000, id="10**5000")
 
 
-def parse(**fields: object) -> contract.Request:
-    return contract.parse(builders.body(**fields))
+def parse(**fields: object) -> requests.Request:
+    return requests.parse(builders.body(**fields))
 
 
 def malformed(**fields: object) -> MalformedRequest:
@@ -51,7 +47,7 @@ def unusable(**fields: object) -> UnusableRequest:
 
 def test_a_plain_request() -> None:
     image = builders.photo("JPEG")
-    request = contract.parse(
+    request = requests.parse(
         builders.body(
             image,
             obj_bbox=[[10, 20], [30.5, 40.25]],
@@ -62,7 +58,6 @@ def test_a_plain_request() -> None:
         )
     )
     assert request.image == image
-    assert len(request.image_key) == 64
     assert request.boxes == (BOX,)
     assert request.pos_points == ((15.0, 25.0),)
     assert request.neg_points == ((1.5, 2.5), (3.0, 4.0))
@@ -73,7 +68,7 @@ def test_a_plain_request() -> None:
 @pytest.mark.parametrize("form", [dict, json.dumps, lambda body: json.dumps(body).encode()])
 def test_a_body_is_a_dict_or_text_or_bytes(form: Any) -> None:  # noqa: ANN401
     body = builders.body()
-    assert contract.parse(form(body)) == contract.parse(body)
+    assert requests.parse(form(body)) == requests.parse(body)
 
 
 @pytest.mark.parametrize(
@@ -153,18 +148,22 @@ def test_threshold(value: object, expected: float | None) -> None:
     ],
 )
 def test_output(value: object, expected: tuple[str, ...]) -> None:
-    assert contract.parse(builders.body(output=value), default_outputs=("rle",)).outputs == expected
+    assert requests.parse(builders.body(output=value), default_outputs=("rle",)).outputs == expected
+
+
+def test_the_options_are_off_unless_asked_for() -> None:
+    for fields in ({}, dict.fromkeys(("form", "tolerance", "largest", "fill_holes"))):
+        request = parse(**fields)
+        assert (request.form, request.tolerance) == ("rle", None)
+        assert (request.largest, request.fill_holes) == (None, None)
+    request = parse(form="polygon", tolerance=0, largest=2, fill_holes=64.5)
+    assert (request.form, request.tolerance) == ("polygon", 0)
+    assert (request.largest, request.fill_holes) == (2, 64.5)
 
 
 def test_unknown_keys_are_ignored() -> None:
     known = parse()
     assert parse(text_prompts=["a cat"], frame=3, job=None, model_config={}, roi=[1]) == known
-
-
-def test_the_key_depends_on_the_image_alone() -> None:
-    one, same = parse(), parse(pos_points=[], threshold=0.3)
-    other = contract.parse(builders.body(builders.photo("JPEG")))
-    assert one.image_key == same.image_key != other.image_key
 
 
 def test_a_request_cannot_be_changed() -> None:
@@ -178,7 +177,7 @@ def test_a_request_cannot_be_changed() -> None:
 @pytest.mark.parametrize("body", [None, b"", b"{", b"\xff", [], "[]", 3, b"null", b"[" * 10**5])
 def test_bodies_that_are_no_object(body: object) -> None:
     with pytest.raises(MalformedRequest):
-        contract.parse(body)
+        requests.parse(body)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +331,29 @@ def test_the_number_of_boxes_is_limited() -> None:
         assert str(MAX_BOXES) in error.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code", "words"),
+    [
+        ("form", "svg", "unknown_form", "'svg', which is none of the forms"),
+        ("form", ["rle"], "unknown_form", "a list, which is none"),
+        ("tolerance", -0.5, "invalid_tolerance", "-0.5, which is out of range"),
+        ("tolerance", NAN, "invalid_tolerance", "nan, which is out of range"),
+        ("tolerance", "1", "invalid_tolerance", "'1', not a number"),
+        ("largest", 0, "invalid_largest", "0, which is out of range"),
+        ("largest", 1.5, "invalid_largest", "1.5, not a whole number"),
+        ("largest", True, "invalid_largest", "true, not a whole number"),
+        ("fill_holes", -1, "invalid_fill_holes", "-1, which is out of range"),
+        ("fill_holes", [], "invalid_fill_holes", "a list, not a number"),
+        pytest.param("largest", 10**5000, "invalid_largest", "out of range", id="largest-vast"),
+        pytest.param("tolerance", 10**400, "invalid_tolerance", "15 digits", id="tolerance-huge"),
+    ],
+)
+def test_options_that_cannot_be_used(name: str, value: object, code: str, words: str) -> None:
+    error = malformed(**{name: value})
+    assert (error.code, error.field) == (code, name)
+    assert words in error.message
+
+
 def test_all_errors_are_counted_and_the_first_is_told() -> None:
     error = malformed(image=3, pos_points=[["a", None]], threshold=7)
     assert error.field == "image"
@@ -379,83 +401,3 @@ def test_any_json_is_a_request_or_a_named_error(fields: dict[str, object]) -> No
     assert all(type(number) is float and math.isfinite(number) for number in flat)
     assert request.boxes
     assert all(x1 < x2 and y1 < y2 for x1, y1, x2, y2 in request.boxes)
-
-
-# --- answers ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prediction:
-    mask: NDArray[np.uint8]
-    confidence: float = 0.93
-    bounds: tuple[int, int, int, int] | None = None
-
-
-def prediction() -> Prediction:
-    """Two rectangles of 6 and 2 pixels in an image of 5 x 7."""
-    mask = np.zeros((5, 7), dtype=np.uint8)
-    mask[1:3, 1:4] = 1
-    mask[4, 5:7] = 1
-    return Prediction(mask, bounds=(1, 1, 7, 5))
-
-
-def answer(outputs: tuple[str, ...], shown: Prediction | None = None) -> dict[str, Any]:
-    text = contract.encode(shown or prediction(), outputs)
-    assert type(text) is str
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed
-
-
-def test_mask_and_points() -> None:
-    body = answer(("mask",))
-    assert list(body) == ["mask", "points"]
-    assert body["mask"] == prediction().mask.tolist()
-    assert sorted(body["points"]) == [[1, 1], [1, 3], [4, 1], [4, 3]]
-
-
-def test_each_output_is_the_key_of_its_name() -> None:
-    for name in OUTPUTS:
-        assert set(answer((name,))) - {"points"} == {name}
-    assert set(answer(OUTPUTS)) == {*OUTPUTS, "points"}
-
-
-def test_shapes_are_what_cvat_reads() -> None:
-    assert answer(("shapes",))["shapes"] == [
-        {
-            "type": "mask",
-            "points": [0, 3, 3, 3, 13, 2, 1, 1, 6, 4],
-            "attributes": [{"spec_id": 0, "value": "0.9300"}],
-        }
-    ]
-
-
-def test_polygon_has_all_components_largest_first() -> None:
-    first, second = answer(("polygon",))["polygon"]
-    assert sorted(first["exterior"]) == [[1, 1], [1, 3], [4, 1], [4, 3]]
-    assert sorted(second["exterior"]) == [[5, 4], [5, 5], [7, 4], [7, 5]]
-    assert first["holes"] == second["holes"] == []
-
-
-def test_rle_is_cocos() -> None:
-    rle = answer(("rle",))["rle"]
-    assert rle["size"] == [5, 7]
-    assert isinstance(rle["counts"], str)
-
-
-def test_png_is_the_mask_as_an_image() -> None:
-    data = base64.b64decode(answer(("png",))["png"], validate=True)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert pixels is not None
-    assert np.array_equal(pixels, prediction().mask * 255)
-
-
-def test_an_empty_mask() -> None:
-    body = answer(OUTPUTS, Prediction(np.zeros((3, 4), dtype=np.uint8), confidence=0.0))
-    assert body["mask"] == [[0] * 4] * 3
-    assert body["points"] == body["shapes"] == body["polygon"] == []
-    assert body["rle"]["size"] == [3, 4]
-
-
-def test_a_mask_that_is_a_view_is_written_all_the_same() -> None:
-    whole = np.tile(np.array([0, 1], dtype=np.uint8), (4, 3))
-    assert answer(("mask",), Prediction(whole[:, ::2]))["mask"] == [[0, 0, 0]] * 4

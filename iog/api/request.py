@@ -1,21 +1,16 @@
-"""The wire: what a request may look like, and how an answer is written.
+"""The body of a request, read and checked.
 
-`parse` turns a body into a `Request` or raises the error that names what is wrong with it;
-`encode` turns a prediction into the text of the answer. Nothing else in the project knows JSON
-field names. Coordinates are image-frame pixels as CVAT sends them: floats, origin at the top-left
-corner of the first pixel, points (x, y), boxes (x1, y1, x2, y2).
+`parse` turns a body into a `Request`, or raises the error that says what is wrong with it and what
+to send instead. Coordinates are image-frame pixels as CVAT sends them: floats, origin at the
+top-left corner of the first pixel, points (x, y), boxes (x1, y1, x2, y2).
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Literal, cast
 
-import numpy as np
-import orjson
-from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -29,28 +24,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from iog import masks
-from iog.api.masktext import json_rows
-from iog.api.payload import HINT_IMAGE, json_object, read_base64, show
+from dataloaders.geometry import Box, Point
+from iog.api.body import HINT_IMAGE, json_object, show, unpack_base64
 from iog.errors import Code, MalformedRequest, RequestError, UnusableRequest
+from iog.settings import OUTPUTS
 
-__all__ = [
-    "FIELDS",
-    "MAX_BOXES",
-    "MAX_POINTS",
-    "OUTPUTS",
-    "BoxXYXY",
-    "PointXY",
-    "PredictionLike",
-    "Request",
-    "encode",
-    "parse",
-]
+__all__ = ["FIELDS", "FORMS", "MAX_BOXES", "MAX_POINTS", "Form", "Request", "parse"]
 
-BoxXYXY = tuple[float, float, float, float]
-PointXY = tuple[float, float]
-
-OUTPUTS = ("mask", "shapes", "polygon", "rle", "png")
+Form = Literal["rle", "polygon", "png"]
+FORMS: tuple[Form, ...] = ("rle", "polygon", "png")
 # Far beyond what a person draws. Every box costs a prediction, two without a click in it: more
 # of them would keep a ResNet-101 on two cores busy until Nuclio gives up on the worker.
 MAX_POINTS = 1000
@@ -71,6 +53,10 @@ _HINTS = {
     "obj_bbox": _HINT_BOX,
     "threshold": "Send a probability between 0 and 1, such as 0.5, or leave the field out.",
     "output": _HINT_OUTPUT,
+    "form": f"Send one of: {', '.join(FORMS)}; or leave the field out.",
+    "tolerance": "Send pixels, such as 1.5; 0 gives exact outlines.",
+    "largest": "Send how many components to keep, such as 1, or leave the field out.",
+    "fill_holes": "Send pixels, such as 64, or leave the field out.",
 }
 FIELDS = tuple(_HINTS)
 
@@ -80,44 +66,30 @@ class Request:
     """A checked request.
 
     Attributes:
-        image: the image file, decoded from base64; not yet known to be an image.
-        image_key: digest of the file; equal for equal files, the key of the caches.
+        image: the bytes of the image file; not yet known to be an image.
         boxes: at least one box, corners ordered, width and height above 0, image frame. They may
             reach beyond the image, whose size is not known here.
         pos_points: clicks inside the object, image frame.
-        neg_points: clicks outside the object, image frame.
-        threshold: probability in (0, 1) from which a pixel belongs to the object; None for the
+        neg_points: clicks on the background, image frame.
+        threshold: probability in (0, 1) above which a pixel belongs to the object; None for the
             default of the weights.
-        outputs: names out of `OUTPUTS`, in the order asked for, each once.
+        outputs: names out of `iog.settings.OUTPUTS`, in the order asked for, each once.
+        form: how each entry of `objects` gives its mask.
+        tolerance: pixels by which outlines may be simplified; None for the default.
+        largest: how many components of each mask to keep; None for all.
+        fill_holes: largest hole to fill, in pixels; None fills none.
     """
 
     image: bytes
-    image_key: str
-    boxes: tuple[BoxXYXY, ...]
-    pos_points: tuple[PointXY, ...]
-    neg_points: tuple[PointXY, ...]
+    boxes: tuple[Box, ...]
+    pos_points: tuple[Point, ...]
+    neg_points: tuple[Point, ...]
     threshold: float | None
     outputs: tuple[str, ...]
-
-
-class PredictionLike(Protocol):
-    """What `encode` needs of a prediction.
-
-    Attributes:
-        mask: uint8 [H, W], 0 or 1, C-contiguous, exactly the size of the received image.
-        confidence: 0..1.
-        bounds: (x0, y0, x1, y1), right and bottom exclusive, outside of which the mask is 0;
-            None when the mask is empty.
-    """
-
-    @property
-    def mask(self) -> NDArray[np.uint8]: ...  # noqa: D102 - described above
-
-    @property
-    def confidence(self) -> float: ...  # noqa: D102
-
-    @property
-    def bounds(self) -> tuple[int, int, int, int] | None: ...  # noqa: D102
+    form: Form = "rle"
+    tolerance: float | None = None
+    largest: int | None = None
+    fill_holes: float | None = None
 
 
 # --- the shape of a body ---------------------------------------------------------------------
@@ -169,6 +141,7 @@ def _output_names(value: object) -> object:
 _Coordinate = Annotated[
     float, Field(strict=True, allow_inf_nan=False, ge=-MAX_COORDINATE, le=MAX_COORDINATE)
 ]
+_Pixels = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=MAX_COORDINATE)]
 _Pair = Annotated[list[_Coordinate], Field(min_length=2, max_length=2)]
 _Quad = Annotated[list[_Coordinate], Field(min_length=4, max_length=4)]
 _Points = Annotated[
@@ -202,6 +175,10 @@ class _Body(BaseModel):
     obj_bbox: _Boxes = []
     threshold: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     output: Annotated[list[str], BeforeValidator(_output_names)] = []
+    form: Form | None = None
+    tolerance: _Pixels | None = None
+    largest: Annotated[int, Field(strict=True, ge=1, le=MAX_COORDINATE)] | None = None
+    fill_holes: _Pixels | None = None
 
 
 # --- parse -----------------------------------------------------------------------------------
@@ -227,16 +204,18 @@ def parse(body: object, *, default_outputs: Sequence[str] = ("mask",)) -> Reques
     except ValidationError as error:
         # include_url and the rest of pydantic's wording stay inside: annotators read our words.
         raise _explain(error.errors(include_url=False)) from None
-    image, image_key = read_base64(fields.image)
     boxes, negatives = _boxes_and_negatives(_rows(fields.obj_bbox), _rows(fields.neg_points))
     return Request(
-        image=image,
-        image_key=image_key,
+        image=unpack_base64(fields.image),
         boxes=boxes,
         pos_points=_as_points(_rows(fields.pos_points)),
         neg_points=negatives,
         threshold=fields.threshold,
         outputs=tuple(fields.output or default_outputs),
+        form=fields.form or "rle",
+        tolerance=fields.tolerance,
+        largest=fields.largest,
+        fill_holes=fields.fill_holes,
     )
 
 
@@ -247,7 +226,7 @@ def _rows(value: list[list[float]] | list[float]) -> list[list[float]]:
 
 def _boxes_and_negatives(
     quads: list[list[float]], negatives: list[list[float]]
-) -> tuple[tuple[BoxXYXY, ...], tuple[PointXY, ...]]:
+) -> tuple[tuple[Box, ...], tuple[Point, ...]]:
     """Ordered boxes, and the negative clicks that are clicks."""
     field = "obj_bbox"
     if not quads and len(negatives) >= 2:
@@ -272,7 +251,7 @@ def _boxes_and_negatives(
     return boxes, _as_points(negatives)
 
 
-def _as_points(pairs: list[list[float]]) -> tuple[PointXY, ...]:
+def _as_points(pairs: list[list[float]]) -> tuple[Point, ...]:
     return tuple((x, y) for x, y in pairs)
 
 
@@ -301,12 +280,26 @@ def _explain(errors: list[ErrorDetails]) -> RequestError:
     return MalformedRequest(code, f"`{path}` {problem}.", field=path, hint=hint)
 
 
+_NUMBER_CODES: dict[str, Code] = {
+    "threshold": "invalid_threshold",
+    "tolerance": "invalid_tolerance",
+    "largest": "invalid_largest",
+    "fill_holes": "invalid_fill_holes",
+}
+
+
 def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple[Code, str]:
     """Code and predicate for one of pydantic's error types."""
     name, inside, _ = path.partition("[")
     shape: Code = "invalid_box" if name == "obj_bbox" else "invalid_point"
-    number: Code = "invalid_threshold" if name == "threshold" else "invalid_number"
+    number: Code = _NUMBER_CODES.get(name, "invalid_number")
     match kind:
+        case "literal_error":
+            return "unknown_form", f"is {shown}, which is none of the forms"
+        case "int_type" | "int_from_float":
+            return number, f"is {shown}, not a whole number"
+        case "finite_number" | "greater_than_equal" | "less_than_equal" if name in _NUMBER_CODES:
+            return number, f"is {shown}, which is out of range"
         case "missing":
             return "missing_field", "is missing"
         case "too_short" | "too_long":
@@ -338,63 +331,3 @@ def _path(location: tuple[int | str, ...]) -> str:
     """`("pos_points", "nested", 0, 1)` -> `pos_points[0][1]`; the tag of the form is left out."""
     indices = (f"[{part}]" for part in location[1:] if isinstance(part, int))
     return str(location[0]) + "".join(indices)
-
-
-# --- encode ----------------------------------------------------------------------------------
-
-
-def encode(prediction: PredictionLike, outputs: Sequence[str]) -> str:
-    """Writes the answer.
-
-    Args:
-        prediction: mask and confidence, image frame.
-        outputs: names out of `OUTPUTS`; each becomes a key of the answer. `mask` also brings
-            `points`, the outline polygon of the largest component.
-
-    Returns:
-        The JSON text. A str, because Nuclio's Python wrapper sends bytes through base64.
-    """
-    pieces: list[str] = []
-    for name in outputs:
-        for key, value in _ENCODERS[name](prediction).items():
-            pieces += (",", f'"{key}":')
-            if isinstance(value, np.ndarray):
-                pieces += json_rows(value, bounds=prediction.bounds)
-            else:
-                pieces.append(orjson.dumps(value).decode("ascii"))
-    # All at once: the text of a large mask is copied only here.
-    return "".join(["{", *pieces[1:], "}"])
-
-
-def _mask(prediction: PredictionLike) -> dict[str, object]:
-    points = masks.outline(prediction.mask, bounds=prediction.bounds)
-    return {"mask": prediction.mask, "points": points}
-
-
-def _shapes(prediction: PredictionLike) -> dict[str, object]:
-    runs = masks.cvat_rle(prediction.mask, bounds=prediction.bounds)
-    # spec_id 0 is CVAT's fixed id of the confidence, which it wants as text.
-    confidence = {"spec_id": 0, "value": f"{prediction.confidence:.4f}"}
-    shape = {"type": "mask", "points": runs, "attributes": [confidence]}
-    return {"shapes": [shape] if runs else []}
-
-
-def _polygon(prediction: PredictionLike) -> dict[str, object]:
-    return {"polygon": masks.polygons(prediction.mask, bounds=prediction.bounds)}
-
-
-def _rle(prediction: PredictionLike) -> dict[str, object]:
-    return {"rle": masks.coco_rle(prediction.mask, bounds=prediction.bounds)}
-
-
-def _png(prediction: PredictionLike) -> dict[str, object]:
-    return {"png": base64.b64encode(masks.png(prediction.mask)).decode("ascii")}
-
-
-_ENCODERS: Mapping[str, Callable[[PredictionLike], dict[str, object]]] = {
-    "mask": _mask,
-    "shapes": _shapes,
-    "polygon": _polygon,
-    "rle": _rle,
-    "png": _png,
-}

@@ -1,12 +1,11 @@
 """The raw text of a request into Python values: JSON and base64.
 
-What a value means is for `contract.py` to say; this module only reads, and names the spot where
-reading failed.
+`iog.api.request` says what a value means; this module only reads, and names the spot where reading
+failed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from pydantic_core import from_json
 
 from iog.errors import MalformedRequest
 
-__all__ = ["HINT_IMAGE", "json_object", "misspelt", "read_base64", "show"]
+__all__ = ["HINT_IMAGE", "json_object", "misspelt", "show", "unpack_base64"]
 
 HINT_BODY = 'Send a JSON object such as {"image": "<base64>", "obj_bbox": [[x1, y1], [x2, y2]]}.'
 HINT_IMAGE = "Send the bytes of the image file as a base64 string, not its path, address or pixels."
@@ -121,13 +120,11 @@ def _plain(key: str) -> str:
     return re.sub(r"[\W_]", "", key).lower()
 
 
-def read_base64(text: str) -> tuple[bytes, str]:
-    """The bytes behind the base64 text under `image`, and their digest.
+def unpack_base64(text: str) -> bytes:
+    """The bytes behind the base64 text under `image`.
 
     Beyond standard base64 it takes what browsers and shells produce: a data-URL prefix, line
-    breaks, the URL-safe alphabet, missing padding. The digest (64 hexadecimal digits of SHA-256)
-    is of the bytes: they are there in less time than it takes to digest the third that the text
-    is longer by, and name the file however it was wrapped.
+    breaks, the URL-safe alphabet, missing padding.
 
     Raises:
         MalformedRequest: not base64, or nothing in it.
@@ -138,7 +135,7 @@ def read_base64(text: str) -> tuple[bytes, str]:
         data = pybase64.b64decode(_tidy(text), validate=True)
     if not data:
         raise MalformedRequest("empty_image", "`image` is empty.", field="image", hint=HINT_IMAGE)
-    return data, hashlib.sha256(data).hexdigest()
+    return data
 
 
 def _tidy(text: str) -> bytes:
