@@ -184,13 +184,22 @@ def _other_fields() -> Iterator[Case]:
     for value in (0, 1, -3, "0.5", True):
         name = f"threshold {json.dumps(value)}"
         yield Case(group, name, _json(threshold=value), 400, "invalid_threshold")
-    for name in ("shapes", "polygon", "rle", "png"):
+    for name in ("shapes", "polygon", "rle", "png", "objects"):
         yield Case(group, f"output {name}", _json(output=name), 200, keys=frozenset({name}))
-    everything = ["mask", "shapes", "polygon", "rle", "png"]
+    everything = ["mask", "shapes", "polygon", "rle", "png", "objects"]
     keys = frozenset({*everything, "points"})
     yield Case(group, "all outputs", _json(output=everything), 200, keys=keys)
     yield Case(group, "output unknown", _json(output="svg"), 400, "unknown_output")
     yield Case(group, "output a number", _json(output=5), 400, "unknown_output")
+    for form in ("rle", "polygon", "png"):
+        fields = {"output": "objects", "form": form}
+        yield Case(group, f"form {form}", _json(**fields), 200, keys=frozenset({"objects"}))
+    for name, value in (("tolerance", 1.5), ("largest", 1), ("fill_holes", 64)):
+        yield Case(group, f"{name} {value}", _json(**{name: value}), 200)
+        yield Case(group, f"{name} null", _json(**{name: None}), 200)
+        yield Case(group, f"{name} -1", _json(**{name: -1}), 400, f"invalid_{name}")
+    yield Case(group, "largest 1.5", _json(largest=1.5), 400, "invalid_largest")
+    yield Case(group, "form unknown", _json(form="svg"), 400, "unknown_form")
     yield Case(group, "unknown keys", _json(frame=3, text_prompts=["cat"]), 200)
 
 
