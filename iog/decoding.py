@@ -1,7 +1,7 @@
-"""Image files, as they are uploaded to CVAT, to RGB pixels.
+"""Image files of every format and mode to RGB pixels.
 
-Pillow reads the header, where everything that decides the rest stands: size, mode, orientation.
-OpenCV then decodes what it decodes fast and bit for bit alike; Pillow does everything else.
+Pillow reads the header: size, mode, orientation. OpenCV then reads the pixels of the files that it
+reads faster and bit for bit alike; Pillow reads all others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from iog.errors import NotAnImage, RequestError, TooManyPixels
-from iog.truncation import ends_in_nothing, share_present
+from iog.truncation import ends_in_nothing, fraction_present
 
 __all__ = [
     "FORMATS",
@@ -47,7 +47,7 @@ _HINT = (
 )
 # Modes of one channel with more than 8 bits, or floats; `convert("RGB")` would clip them to white.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-# Where a PNG can keep its orientation. Pillow decodes all pixels before it tells, so ask first.
+# Where a PNG can keep its orientation. Pillow reads all pixels before it tells, so we look first.
 _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 # OpenCV's flags for a reduced size, less the bit that asks for blue, green, red.
@@ -69,13 +69,13 @@ _PILLOW_SWITCHES = threading.Lock()
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says, and hence who decodes the pixels.
+    """What the header says, and so which library reads the pixels.
 
     Attributes:
         reader: `opencv`, `opencv-deep` (several channels of 16 bits) or `pillow`.
-        size_hw: height and width of the pixels as the decoder returns them.
+        size_hw: height and width of the pixels as the library returns them.
         orientation: EXIF orientation, 1..8, still to be applied to them.
-        jpeg: whether OpenCV can decode it to a half, a quarter or an eighth of its size.
+        jpeg: whether OpenCV can read it at a half, a quarter or an eighth of its size.
     """
 
     reader: Literal["opencv", "opencv-deep", "pillow"]
@@ -85,33 +85,33 @@ class Header:
 
     @property
     def upright_hw(self) -> tuple[int, int] | None:
-        """Height and width of the decoded image; None where only decoding it tells."""
+        """Height and width of the upright image; None where only its pixels tell."""
         if self.reader == "pillow":
             return None
         height, width = self.size_hw
         return (width, height) if self.orientation >= 5 else (height, width)
 
     def reducible(self, block: int) -> bool:
-        """Whether the image can be decoded with ``block`` by ``block`` pixels in one.
+        """Whether the image can be read with ``block`` by ``block`` pixels in one.
 
-        The decoder counts its blocks from the stored picture's first corner. Where that is turned
-        to another one, whole blocks only stay where they are.
+        Blocks count from the stored picture's first corner. Where the orientation moves that
+        corner, the image must be of whole blocks.
         """
         whole = not any(side % block for side in self.size_hw)
         return self.jpeg and block in _REDUCED and (whole or self.orientation == 1)
 
 
 def read_header(data: bytes, *, max_pixels: int) -> Header:
-    """Reads what an image file says of itself; arguments and errors as of `read_pixels`."""
+    """Read the header of an image file; arguments and errors as of `read_pixels`."""
     with _refusals(data, max_pixels=max_pixels):
         return _read_header(data, max_pixels=max_pixels)
 
 
 def read_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8] | None:
-    """Decodes a JPEG file with ``block`` by ``block`` pixels in one, by its discrete cosines.
+    """Read a JPEG file with ``block`` by ``block`` pixels in one, from its discrete cosines.
 
-    That takes less time and memory than to decode it all, and the pixels are means of the blocks
-    but for rounding.
+    That takes less time and memory than reading it all. The pixels are the blocks' means but for
+    rounding.
 
     Args:
         data: the bytes of the file.
@@ -120,7 +120,7 @@ def read_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8] |
 
     Returns:
         uint8 [ceil(H / block), ceil(W / block), 3], RGB, C-contiguous, upright; None where the
-        file cannot be decoded like this, or not without repairs.
+        file cannot be read like this, or not without repairs.
     """
     if not header.reducible(block):
         return None
@@ -131,15 +131,15 @@ def read_reduced(data: bytes, header: Header, block: int) -> NDArray[np.uint8] |
 
 
 def read_pixels(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
-    """Decodes an image file of any Pillow mode; of several frames, the first.
+    """Read an image file of any Pillow mode; of several frames, the first.
 
     Samples of more than 8 bits and floats are stretched: the smallest value of the image becomes 0
     and the largest 255. Alpha is dropped, as in CVAT's own conversion to RGB, which shows the
-    stored colours. Truncated files are read as far as they go if that is half of the image.
+    stored colours. Truncated files are read as far as they go, if that is half of the image.
 
     Args:
         data: the bytes of the file.
-        max_pixels: most pixels (width times height) to accept; checked before decoding.
+        max_pixels: most pixels (width times height) to accept; checked before they are read.
 
     Returns:
         uint8 [H, W, 3], RGB, C-contiguous, upright (EXIF orientation applied).
@@ -159,7 +159,7 @@ def read_pixels(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _refusals(data: bytes, *, max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder raises in the block, in the words of `read_pixels`."""
+    """Turn whatever a library raises in the block into the errors of `read_pixels`."""
     try:
         yield
     except RequestError:
@@ -181,11 +181,11 @@ def _refusals(data: bytes, *, max_pixels: int) -> Iterator[None]:
     except UnidentifiedImageError:
         raise NotAnImage("not_an_image", _unidentified(data), field="image", hint=_HINT) from None
     except Exception as error:
-        # Decoders answer hostile bytes with whatever exception comes up on the way (struct.error,
-        # SyntaxError, KeyError, zlib.error, ...). All of them mean the same to the sender.
+        # Libraries answer hostile bytes with any exception (struct.error, SyntaxError, KeyError,
+        # zlib.error, ...). All of them mean the same to the sender.
         raise NotAnImage(
             "broken_image",
-            "The image is damaged and cannot be decoded.",
+            "The image is damaged and cannot be read.",
             field="image",
             hint=_HINT,
         ) from error
@@ -239,7 +239,7 @@ def _read_header(data: bytes, *, max_pixels: int) -> Header:
                 field="image",
                 hint="Send the image in parts.",
             )
-        if share_present(picture, len(data)) < 0.5:
+        if fraction_present(picture, len(data)) < 0.5:
             raise _mostly_missing()
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             # Pillow and OpenCV both turn TIFF upright themselves, and give the upright size.
@@ -282,7 +282,7 @@ def _png_is_complete(data: bytes) -> bool:
 def _read_with_opencv(
     data: bytes, header: Header, *, flags: int = cv2.IMREAD_COLOR_RGB
 ) -> NDArray[np.uint8] | None:
-    """RGB uint8 [H, W, 3], upright; None where it is Pillow's turn."""
+    """RGB uint8 [H, W, 3], upright; None where Pillow must read it."""
     if header.reader == "pillow":
         return None
     deep = header.reader == "opencv-deep"

@@ -1,4 +1,4 @@
-"""A picture that shows a mask and the prompts it came from, for people to look at."""
+"""A picture of a mask and the prompts it came from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOX = (255, 200, 0)
 POSITIVE = (0, 190, 60)
 NEGATIVE = (225, 30, 40)
 WHITE = (255, 255, 255)
-TINT_SHARE = 0.45
+TINT_FRACTION = 0.45
 # OpenCV takes circles in 1/16 pixels, so that a click is drawn where it was made.
 _SHIFT = 4
 
@@ -46,7 +46,7 @@ def draw(
     line = max(1, round(min(height, width) / 200))
     canvas = image.copy()
     inside = mask != 0
-    tinted = canvas[inside] * (1 - TINT_SHARE) + np.array(TINT) * TINT_SHARE
+    tinted = canvas[inside] * (1 - TINT_FRACTION) + np.array(TINT) * TINT_FRACTION
     canvas[inside] = tinted.astype(np.uint8)
     outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, outlines, -1, WHITE, line)

@@ -1,7 +1,7 @@
-"""How much of a truncated image file is really there.
+"""How much of a truncated image file is there.
 
-A header of a few bytes can announce an image of hundreds of megabytes. Decoders that accept
-truncated files would return it, filled with one colour.
+A header of a few bytes can announce an image of hundreds of megabytes. Libraries that accept
+truncated files return it, filled with one colour.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageFile
 
-__all__ = ["ends_in_nothing", "share_present"]
+__all__ = ["ends_in_nothing", "fraction_present"]
 
 # Fewest bits a pixel can take in these encodings, whatever the picture: the shortest Huffman code
 # for 16 x 16 pixels, and the longest run that one code of LZW can stand for. Of Deflate it is the
@@ -20,11 +20,11 @@ _LEAST_BITS = {"jpeg": 1 / 256, "gif": 12 / 4096}
 _DEFLATE_AT_BEST = 1032
 
 
-def share_present(picture: Image.Image, length: int) -> float:
-    """The largest share of the pixels, 0..1, that a file of `length` bytes can hold.
+def fraction_present(picture: Image.Image, length: int) -> float:
+    """The largest fraction of the pixels, 0..1, that a file of `length` bytes can hold.
 
-    Told from the header alone: where each part of the picture begins, how large it is, and how few
-    bits its encoding can do with.
+    The header alone says it: where each part of the picture begins, how large it is, and how few
+    bits its compression can do with.
     """
     if not isinstance(picture, ImageFile.ImageFile) or not picture.tile:
         return 1.0  # WEBP and AVIF read it all when they open
@@ -59,7 +59,7 @@ def _least_bits(encoding: str, args: Any, *, bands: int, width: int) -> float:  
 
 
 def ends_in_nothing(picture: Image.Image) -> bool:
-    """Whether more than half of the rows hold one and the same value, as decoders fill the rest.
+    """Whether more than half of the rows hold one value, with which libraries fill what is missing.
 
     These are the last rows, or every other one: interlaced files keep those for the end.
     """

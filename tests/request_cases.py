@@ -194,8 +194,9 @@ def _other_fields() -> Iterator[Case]:
     for form in ("rle", "polygon", "png"):
         fields = {"output": "objects", "form": form}
         yield Case(group, f"form {form}", _json(**fields), 200, keys=frozenset({"objects"}))
-    for name, value in (("tolerance", 1.5), ("largest", 1), ("fill_holes", 64)):
-        yield Case(group, f"{name} {value}", _json(**{name: value}), 200)
+    options: dict[str, object] = {"tolerance": 1.5, "largest": 1, "fill_holes": 64}
+    for name, option in options.items():
+        yield Case(group, f"{name} {option}", _json(**{name: option}), 200)
         yield Case(group, f"{name} null", _json(**{name: None}), 200)
         yield Case(group, f"{name} -1", _json(**{name: -1}), 400, f"invalid_{name}")
     yield Case(group, "largest 1.5", _json(largest=1.5), 400, "invalid_largest")

@@ -160,6 +160,20 @@ def test_predict_gives_json_to_a_pipe_and_nothing_else(
     assert files(here) == ["photo.png"]
 
 
+def test_predict_prints_an_entry_for_each_box_in_a_form(iog: Iog, here: Path) -> None:
+    result = iog(
+        "predict", "photo.png", "--box", "2,2,20,20", "--box", "30,10,50,35",
+        "--form", "polygon", "--tolerance", "0", "--largest", "1", "--fill-holes", "64",
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)["objects"]
+    for entry in (first, second):
+        assert list(entry) == ["box", "score", "area", "polygon"]
+        assert len(entry["polygon"]) <= 1
+    assert files(here) == ["photo.png"]
+
+
 def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
     for name, threshold in (("all.png", "0.0001"), ("none.png", "0.9999")):
         result = iog(
@@ -195,6 +209,19 @@ def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
         (
             ("photo.png", *BOX_ARGUMENTS, "--threshold", "1.5"),
             ("--threshold is 1.5, which is not between 0 and 1. Give a probability",),
+        ),
+        (("photo.png", *BOX_ARGUMENTS, "--form", "svg"), ("--form is 'svg', which", "Give one of")),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--tolerance", "-1"),
+            ("--tolerance is -1.0, which is out of range. Give pixels",),
+        ),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--largest", "0"),
+            ("--largest is 0, which is out of range",),
+        ),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--fill-holes", "-1"),
+            ("--fill-holes is -1.0, which is out of range",),
         ),
         (("photo.png", *["--box=1,1,9,9"] * 17), ("--box holds more boxes than", "at most 16")),
         (("photo.png", *BOX_ARGUMENTS, "--output", "m.jpg"), ("--output", ".png")),
