@@ -114,8 +114,8 @@ def predict(
     settings = Settings.from_env().with_model(model)
 
     # torch comes with this: what needs no model has been refused by now
+    from iog.api.headers import outputs_for
     from iog.api.request import parse
-    from iog.api.response import outputs_for
     from iog.masks import union
     from model_handler import ModelHandler
 

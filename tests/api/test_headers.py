@@ -11,7 +11,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iog.api import headers
+from iog.api.headers import outputs_for, request_id
 from iog.serving.runtime import Call, Runtime
 
 # What arrives when CVAT 2.73.0 calls the function itself, and through Nuclio's dashboard.
@@ -47,7 +47,7 @@ def test_headers_of_cvat_ask_for_shapes_in_every_form(recorded: dict[str, str]) 
         tuple((name.encode(), value.encode()) for name, value in recorded.items()),
         [[name, value] for name, value in recorded.items()],
     ]
-    assert [headers.outputs_for(form) for form in forms] == [("shapes",)] * len(forms)
+    assert [outputs_for(form) for form in forms] == [("shapes",)] * len(forms)
 
 
 def test_the_headers_are_those_that_requests_sends_for_cvat() -> None:
@@ -61,7 +61,7 @@ def test_the_headers_are_those_that_requests_sends_for_cvat() -> None:
     assert re.sub(r"[\d.]+", "", str(sent["User-Agent"])) == re.sub(
         r"[\d.]+", "", DIRECT["User-Agent"]
     )
-    assert headers.outputs_for(sent) == ("shapes",)
+    assert outputs_for(sent) == ("shapes",)
 
 
 def agent(version: str) -> dict[str, str]:
@@ -73,7 +73,7 @@ def agent(version: str) -> dict[str, str]:
     ["2.60.0", "2.60", "2.60.1", "2.61.0-alpha", "2.73.0.dev1", "2.100.0", "3.0.0", "10.0.0"],
 )
 def test_cvat_from_2_60_on_reads_shapes(version: str) -> None:
-    assert headers.outputs_for(agent(version)) == ("shapes",)
+    assert outputs_for(agent(version)) == ("shapes",)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_cvat_from_2_60_on_reads_shapes(version: str) -> None:
     ["1.3.0", "2.6.0", "2.7.3", "2.16.2", "2.59.1", "2.59.99", "2.60.0-alpha", "2.60.0a0"],
 )
 def test_older_cvat_reads_mask_only(version: str) -> None:
-    assert headers.outputs_for(agent(version)) == ("mask",)
+    assert outputs_for(agent(version)) == ("mask",)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_older_cvat_reads_mask_only(version: str) -> None:
      "curl/8.14.1", "python-requests/2.33.1", "Mozilla/5.0 CVAT/2.73.0", "cvat_sdk/2.80.0"],
 )  # fmt: skip
 def test_an_unreadable_version_gets_a_mask_and_so_does_everybody_else(text: str) -> None:
-    assert headers.outputs_for({"User-Agent": text}) == ("mask",)
-    assert headers.outputs_for({b"user-agent": text.encode()}) == ("mask",)
+    assert outputs_for({"User-Agent": text}) == ("mask",)
+    assert outputs_for({b"user-agent": text.encode()}) == ("mask",)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_unreadable_version_gets_a_mask_and_so_does_everybody_else(text: str)
      {b"\xff": b"\xff"}],
 )  # fmt: skip
 def test_no_headers_that_can_be_read_get_a_mask(headers: object) -> None:
-    assert headers.outputs_for(headers) == ("mask",)
+    assert outputs_for(headers) == ("mask",)
 
 
 TEXT = st.text(max_size=20) | st.binary(max_size=20) | st.just("User-Agent") | st.just(b"CVAT/2.7")
@@ -110,12 +110,12 @@ TEXT = st.text(max_size=20) | st.binary(max_size=20) | st.just("User-Agent") | s
 
 @given(st.dictionaries(TEXT, TEXT | st.none() | st.integers()) | st.lists(st.tuples(TEXT, TEXT)))
 def test_no_headers_raise(headers: object) -> None:
-    assert headers.outputs_for(headers) in (("mask",), ("shapes",))
+    assert outputs_for(headers) in (("mask",), ("shapes",))
 
 
 def test_the_local_host_hands_the_headers_on_as_nuclio_does() -> None:
     def handler(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
-        return headers.outputs_for(event.headers)[0]
+        return outputs_for(event.headers)[0]
 
     runtime = Runtime(lambda _: None, handler, log=io.StringIO())
     raw = tuple((name.lower().encode(), value.encode()) for name, value in DIRECT.items())
@@ -137,7 +137,7 @@ def test_a_wrapper_told_not_to_decode_hands_over_bytes() -> None:
     )
 
     assert event.get_header("User-Agent") is None, "the case that the function has to handle"
-    assert headers.outputs_for(event.headers) == ("shapes",)
+    assert outputs_for(event.headers) == ("shapes",)
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_a_wrapper_told_not_to_decode_hands_over_bytes() -> None:
 def test_a_sane_number_is_taken_over(brought: str | bytes) -> None:
     expected = brought.decode() if isinstance(brought, bytes) else brought
 
-    assert headers.request_id({"X-Request-Id": brought}) == expected
-    assert headers.request_id([(b"x-request-id", brought)]) == expected
+    assert request_id({"X-Request-Id": brought}) == expected
+    assert request_id([(b"x-request-id", brought)]) == expected
 
 
 @pytest.mark.parametrize("brought", ["", " ", "x" * 129, "two words", "a\nb", "\x1b[31m", "é", 5])
 def test_a_number_that_would_break_a_line_or_a_header_is_replaced(brought: object) -> None:
-    made = {headers.request_id({"X-Request-Id": brought}) for _ in range(2)}
+    made = {request_id({"X-Request-Id": brought}) for _ in range(2)}
 
     assert len(made) == 2
     assert all(len(number) == 32 and number.isalnum() for number in made)
