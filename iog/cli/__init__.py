@@ -22,14 +22,8 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from iog.cli import weights
-from iog.cli.bench import bench
-from iog.cli.evaluate import evaluate
-from iog.cli.export import export
-from iog.cli.predict import predict
-from iog.cli.serve import serve
-from iog.cli.size import size
-from iog.cli.train import train
+# By module: a function of its module's name would hide it from whoever imports iog.cli.NAME.
+from iog.cli import bench, evaluate, export, predict, serve, size, train, weights
 from iog.cli.wording import in_words
 from iog.errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
 from iog.settings import unknown_variables
@@ -76,13 +70,13 @@ def _print_version(wanted: bool) -> None:
 
 
 app = typer.Typer(cls=_Sentences, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
-app.command()(serve)
-app.command()(predict)
-app.command()(evaluate)
-app.command()(bench)
-app.command()(export)
-app.command()(train)
-app.command()(size)
+app.command()(serve.serve)
+app.command()(predict.predict)
+app.command()(evaluate.evaluate)
+app.command()(bench.bench)
+app.command()(export.export)
+app.command()(train.train)
+app.command()(size.size)
 app.add_typer(weights.app, name="weights", help="List, fetch and check the models' weights.")
 
 

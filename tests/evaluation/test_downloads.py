@@ -123,7 +123,7 @@ def test_torchvision_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_torchvision_imports_quietly_in_a_fresh_interpreter() -> None:
-    code = "from evaluation import downloads; print(downloads._torchvision_datasets().__name__)"
+    code = "from iog.evaluation import downloads; print(downloads._torchvision_datasets().__name__)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
