@@ -28,8 +28,8 @@ from iog.evaluation.loading import read_ahead
 from iog.evaluation.run import chosen
 from iog.evaluation.scores import iou
 from iog.evaluation.segmenters import Segmenter
-from iog.evaluation.tables import Table, markdown
 from iog.settings import Engine, Precision, Settings
+from iog.tables import Table
 
 __all__ = ["Agreement", "compare", "main", "table"]
 
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for what, value in {**machine, "weights": weights, "split": asked.split}.items():
         print(f"{what}: {value}")
     print()
-    print(markdown(table(found)))
+    print(table(found).markdown())
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:

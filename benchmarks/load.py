@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.annotators import Answered, Mix, at_work, objects, send
-from benchmarks.capacity import Load, forecast
 from benchmarks.roundrobin import Address, round_robin
 from benchmarks.served import Served
+from iog.cli.size import Load, forecast
 from iog.cores import available_cores
 
 __all__ = ["Row", "main"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -12,14 +12,13 @@ from benchmarks.machine import cpu, slug
 from benchmarks.rows import Row, as_json
 from benchmarks.sweeps import Curve
 from benchmarks.tables import (
-    Table,
     busy_table,
     click_table,
-    markdown,
     stage_table,
     sweep_table,
     throughput_table,
 )
+from iog.tables import Table
 
 __all__ = ["Run", "tables", "write_report"]
 
@@ -77,7 +76,7 @@ def write_report(folder: Path, run: Run, *, today: date) -> Path:
     pictures = _plots(folder, stem, run)
     parts = [f"# Benchmark of {today.isoformat()}", _READING]
     parts.append("\n".join(f"- {name}: {value}" for name, value in run.machine.items()))
-    parts += [f"## {table.title}\n\n{markdown(table)}" for table in tables(run)]
+    parts += [f"## {table.title}\n\n{table.markdown()}" for table in tables(run)]
     parts += [f"![{title}]({name})" for name, title in pictures.items()]
     path = folder / f"{stem}.md"
     path.write_text("\n\n".join(part.strip() for part in parts) + "\n")
@@ -102,4 +101,4 @@ def _plots(folder: Path, stem: str, run: Run) -> dict[str, str]:
 
 
 def _titled(table: Table, name: str) -> Table:
-    return Table(f"{table.title}, {name}", table.head, table.rows)
+    return replace(table, title=f"{table.title}, {name}")

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from benchmarks.busy import AS_IT_COMES, PASSIVE
 from benchmarks.rows import STAGES, Row
 from benchmarks.sweeps import Curve
+from iog.tables import Table
 
 __all__ = [
-    "Table",
     "busy_table",
     "click_table",
-    "markdown",
     "stage_table",
     "sweep_table",
     "throughput_table",
 ]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text; the first columns name the row."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def click_table(rows: Sequence[Row]) -> Table:
@@ -51,6 +40,7 @@ def click_table(rows: Sequence[Row]) -> Table:
         "Milliseconds from request to answer (median, 95th percentile), and ratio to stock",
         (*head, "next click", "ratio", "RSS MiB"),
         tuple(lines),
+        names=3,
     )
 
 
@@ -66,7 +56,7 @@ def stage_table(rows: Sequence[Row], *, prefix: str, title: str) -> Table:
         rest = total - times[STAGES.index("network")]
         lines.append((*subject, size, *cells, f"{rest:.1f}"))
     head = ("model", "engine", "image", *STAGES, "all but network")
-    return Table(title, head, tuple(lines))
+    return Table(title, head, tuple(lines), names=3)
 
 
 def throughput_table(rows: Sequence[Row]) -> Table:
@@ -83,6 +73,7 @@ def throughput_table(rows: Sequence[Row]) -> Table:
         "First clicks in a second under `iog serve`, and memory of all its processes",
         ("model", "engine", "image", "workers x threads", "answers/s", "RSS MiB", "PSS MiB"),
         tuple(lines),
+        names=3,
     )
 
 
@@ -98,6 +89,7 @@ def busy_table(rows: Sequence[Row]) -> Table:
         "Next clicks while other programs keep every core busy, ms (median, 95th percentile)",
         ("model", "engine", "image", "OMP_WAIT_POLICY=PASSIVE", "unset", "ratio"),
         tuple(lines),
+        names=3,
     )
 
 
@@ -113,15 +105,8 @@ def sweep_table(curves: Sequence[Curve]) -> Table:
         "Milliseconds for one more (slope)",
         ("of", "unit", "from", "first click", "without network", "next click", "without network"),
         tuple(lines),
+        names=3,
     )
-
-
-def markdown(table: Table) -> str:
-    """A table in Markdown, numbers to the right."""
-    named = sum(head in ("model", "engine", "image", "of", "unit", "from") for head in table.head)
-    rule = ["---"] * named + ["---:"] * (len(table.head) - named)
-    lines = [table.head, tuple(rule), *table.rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _grouped(

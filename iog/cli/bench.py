@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iog.cli.showing import show
 from iog.errors import SettingsError
 from iog.settings import Settings
 
@@ -112,7 +111,7 @@ def bench(
     from benchmarks.rows import as_json
 
     for table in tables(run):
-        show(table)
+        table.show()
     if json is not None:
         json.write_text(json_text.dumps(as_json(run.rows), indent=1) + "\n")
         typer.echo(f"Wrote {json}", err=True)

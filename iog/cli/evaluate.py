@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from iog.cli.showing import show
 from iog.settings import Settings
 
 if TYPE_CHECKING:
@@ -232,7 +231,7 @@ class _Run:
 
         for table in (iou_table(self._results), figure_table(self._results)):
             if table.rows:
-                show(table)
+                table.show()
         if self._out is None:
             return
         try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from iog.cli.showing import show
 from iog.settings import Settings
+from iog.tables import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,6 @@ def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
     from iog.cores import available_cores
     from iog.engines.exporting import export as write
-    from iog.evaluation.tables import Table
 
     settings = Settings.from_env()
     rows = []
@@ -72,13 +71,8 @@ def export(model: _Models = None, output: _Output = None) -> None:
                 )
             )
     head = ("model", "precision", "logit", "probability", "mean IoU", "worst IoU")
-    show(
-        Table(
-            "Differences from torch fp32 (logits: where it is between 0.001 and 0.999)",
-            head,
-            tuple(rows),
-        )
-    )
+    title = "Differences from torch fp32 (logits: where it is between 0.001 and 0.999)"
+    Table(title, head, tuple(rows), names=2).show()
 
 
 def _crops(rule: CropRule) -> Crops:

@@ -17,7 +17,7 @@ from iog.evaluation.official import THRESHOLDS, OfficialProtocol
 from iog.evaluation.protocol import ObjectScore, Scorer
 from iog.evaluation.scores import BOUNDARY_TOLERANCE
 from iog.evaluation.sheets import contact_sheet, tile
-from iog.evaluation.tables import Result, figure_table, iou_table, markdown
+from iog.evaluation.tables import Result, figure_table, iou_table
 
 __all__ = ["SHEETS", "best_column", "write_report", "write_sheets"]
 
@@ -110,11 +110,11 @@ def _page(
         else f"`{run['data']}`, {_part(run)}: the official protocol, IoU above each threshold."
     )
     means = iou_table(results)
-    page = ["# Evaluation", told, f"{means.title}:", markdown(means)]
+    page = ["# Evaluation", told, f"{means.title}:", means.markdown()]
     figures = figure_table(results)
     if figures.rows:
         page += [
-            markdown(figures),
+            figures.markdown(),
             f"Boundary F: boundaries match within {BOUNDARY_TOLERANCE:.1%} of the image's "
             "diagonal. Box off by n %: each side has a normal error with a standard deviation of "
             "n % of the box's width or height. Times: from the prompt to the mask, on the machine "

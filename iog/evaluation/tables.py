@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from iog.evaluation.annotation import JITTERS, MOST_CLICKS, TARGETS
 from iog.evaluation.protocol import GOOD, Latency, ObjectScore, Summary, by_subset
+from iog.tables import Table
 
-__all__ = ["Result", "Table", "figure_table", "iou_table", "markdown"]
+__all__ = ["Result", "figure_table", "iou_table"]
 
 MOST_COLUMNS = 9
 
@@ -26,15 +27,6 @@ class Result:
     def summaries(self) -> dict[str, Summary]:
         """By part of the data set; see ``by_subset``."""
         return by_subset(self.scores)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text; the first column names the row."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def iou_table(results: Sequence[Result]) -> Table:
@@ -85,12 +77,6 @@ def figure_table(results: Sequence[Result]) -> Table:
         rows.append((f"{name} click, ms, median / 95 %", *map(_latency, latencies)))
     filled = (row for row in rows if any(cell != "-" for cell in row[1:]))
     return Table("All objects", ("", *(result.name for result in results)), tuple(filled))
-
-
-def markdown(table: Table) -> str:
-    """The table in Markdown, without its title."""
-    rule = ("---", *("---:" for _ in table.head[1:]))
-    return "\n".join("| " + " | ".join(row) + " |" for row in (table.head, rule, *table.rows))
 
 
 def _shown(columns: int) -> list[int]:

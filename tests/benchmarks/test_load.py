@@ -1,4 +1,4 @@
-"""The load test's parts: the proxy takes turns, annotators work as told, the forecast is shown."""
+"""The load test's parts: the proxy takes turns, annotators work as told."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 
-import pytest
-from typer.testing import CliRunner
-
 from benchmarks.annotators import Answered, Mix, at_work, objects, send
 from benchmarks.roundrobin import Address, round_robin
-from iog.cli import app
 
 
 @contextlib.asynccontextmanager
@@ -72,18 +68,3 @@ def test_an_object_is_a_box_that_stays_and_clicks_that_are_added() -> None:
     assert len(bodies) == 3
     assert len(boxes) == 1
     assert len({len(body) for body in bodies}) == 3
-
-
-def test_iog_size_prints_a_row_for_each_number() -> None:
-    shown = CliRunner().invoke(app, ["size", "--annotators", "10", "--annotators", "1000"])
-
-    assert shown.exit_code == 0
-    assert [line.split()[0] for line in shown.stdout.splitlines()[-2:]] == ["10", "1,000"]
-
-
-@pytest.mark.parametrize("arguments", [["--within", "0.04"], ["--first", "0.1", "--later", "0.2"]])
-def test_iog_size_says_what_cannot_be(arguments: list[str]) -> None:
-    shown = CliRunner().invoke(app, ["size", *arguments])
-
-    assert shown.exit_code != 0
-    assert "No number of replicas will do" in shown.stderr

@@ -9,7 +9,7 @@ from benchmarks.machine import cpu, described, slug
 from benchmarks.report import Run, tables, write_report
 from benchmarks.rows import STAGES, Row, as_json, measured
 from benchmarks.sweeps import Curve, Point
-from benchmarks.tables import busy_table, click_table, markdown, stage_table, throughput_table
+from benchmarks.tables import busy_table, click_table, stage_table, throughput_table
 
 WHAT = {"model": "m", "engine": "torch", "precision": "fp32", "image_size": "64x48"}
 
@@ -96,7 +96,7 @@ def test_a_report_holds_machine_tables_and_plots(tmp_path: Path) -> None:
     assert path.name == f"2030-01-02-{slug(cpu())}.md"
     text = path.read_text()
     for table in tables(run):
-        assert f"## {table.title}\n\n{markdown(table)}\n" in text
+        assert f"## {table.title}\n\n{table.markdown()}\n" in text
     assert all(word in text for word in ("commit: ", "processor: ", "torch 2"))
     pictures = sorted(found.name for found in path.parent.glob("*.png"))
     assert len(pictures) == 2
@@ -104,7 +104,7 @@ def test_a_report_holds_machine_tables_and_plots(tmp_path: Path) -> None:
 
 
 def test_markdown_puts_figures_to_the_right() -> None:
-    lines = markdown(click_table(rows())).splitlines()
+    lines = click_table(rows()).markdown().splitlines()
     assert lines[1].startswith("| --- | --- | --- | ---: |")
     assert len({line.count("|") for line in lines}) == 1
 

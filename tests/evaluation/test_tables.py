@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from iog.evaluation.protocol import ObjectScore
-from iog.evaluation.tables import Result, figure_table, iou_table, markdown
+from iog.evaluation.tables import Result, figure_table, iou_table
 
 CLICKS = ("1 click", "2 clicks")
 
@@ -53,6 +53,6 @@ def test_figures_that_nobody_has_are_left_out() -> None:
 
 def test_markdown() -> None:
     table = iou_table([Result("a", ("0.1",), [_score("", 0.5)])])
-    assert markdown(table) == (
+    assert table.markdown() == (
         "| model | set | objects | 0.1 |\n| --- | ---: | ---: | ---: |\n| a | all | 1 | 0.500 |"
     )

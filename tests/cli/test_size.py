@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from typer.testing import CliRunner
 
-from benchmarks.capacity import MOST_BUSY, Load, forecast, replicas_for
+from iog.cli import app
+from iog.cli.size import MOST_BUSY, Load, forecast, replicas_for
 
 
 def _load(annotators: int, *, think: float = 5.0) -> Load:
@@ -82,3 +84,19 @@ def test_who_never_thinks_gets_a_replica_to_themselves() -> None:
 def test_what_no_number_of_replicas_can_do_is_said() -> None:
     with pytest.raises(ValueError, match="cannot be met"):
         replicas_for(Load(10, 5.0, 0.3, 0.1), within=0.2)
+
+
+def test_iog_size_prints_a_row_for_each_number() -> None:
+    shown = CliRunner().invoke(app, ["size", "--annotators", "10", "--annotators", "1000"])
+
+    assert shown.exit_code == 0
+    rows = [line.split() for line in shown.stdout.splitlines() if line.strip()]
+    assert [row[0] for row in rows[-2:]] == ["10", "1,000"]
+
+
+@pytest.mark.parametrize("arguments", [["--within", "0.04"], ["--first", "0.1", "--later", "0.2"]])
+def test_iog_size_says_what_cannot_be(arguments: list[str]) -> None:
+    shown = CliRunner().invoke(app, ["size", *arguments])
+
+    assert shown.exit_code != 0
+    assert "No number of replicas will do" in shown.stderr

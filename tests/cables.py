@@ -1,6 +1,6 @@
 """A small made-up annotation task, in the form of CVAT's "COCO 1.0" export: cables.
 
-    python -m benchmarks.cables FOLDER
+    python -m tests.cables FOLDER
 
 Cables are thin and leave most of their box empty, which a model for everyday objects has hardly
 seen; so they show what fine-tuning does. Their backgrounds are pieces of the example photographs.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.cables import write_export
 from dataloaders.readers import open_dataset
+from tests.cables import write_export
 
 
 def test_cables_are_thin_objects_of_a_readable_export(tmp_path: Path) -> None:
