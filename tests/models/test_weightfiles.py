@@ -189,7 +189,9 @@ def test_the_bundled_model_is_refused_where_it_is_another_file(tmp_path: Path) -
     damaged = bytearray(bundled.read_bytes())
     damaged[-1] ^= 1
     (tmp_path / "iog-lite.pt").write_bytes(damaged)
-    with pytest.raises(WeightsError, match=r"that comes with this project .*git checkout -- iog/models/iog"):
+    with pytest.raises(
+        WeightsError, match=r"that comes with this project .*git checkout -- iog/models/iog"
+    ):
         check_identity(tmp_path / "iog-lite.pt", row=TABLE["iog-lite"], sha256=None)
     assert check_identity(tmp_path / "iog-lite.pt", row=None, sha256=None) is None
 
