@@ -1,4 +1,4 @@
-"""The load test of docs/deploy.md: 1 to 4 workers behind a round-robin proxy, beside the model.
+"""The load test of docs/sizing.md: 1 to 4 workers behind a round-robin proxy, beside the model.
 
     python -m benchmarks.load --json load.json --plot docs/images/load.png
 
