@@ -1,7 +1,8 @@
-"""The README's commands, run as they are written."""
+"""The README's commands and Python, run as they are written."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -31,7 +32,8 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(block: str, folder: Path, environment: dict[str, str]) -> None:
+def _run(block: str, folder: Path, environment: dict[str, str]) -> str:
+    """The output of shell lines, which must succeed."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=folder,
@@ -41,6 +43,7 @@ def _run(block: str, folder: Path, environment: dict[str, str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _expect_a_person(mask: NDArray[np.uint8]) -> None:
@@ -80,9 +83,23 @@ def test_a_file_is_segmented_without_a_server(
     assert overlay.shape == (512, 512, 3)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_lines_give_a_mask(
+    page: str, checkout: Path, plain_environment: dict[str, str]
+) -> None:
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    script = checkout / "lines.py"
+    script.write_text(f"{lines}\nprint(mask.box)\n")
+    environment = {**plain_environment, "PYTHONPATH": str(ROOT)}
+    said = _run(f"{sys.executable} {script}", checkout, environment)
+    x1, y1, x2, y2 = ast.literal_eval(said.splitlines()[-1])
+    assert x2 - x1 > 200
+    assert y2 - y1 > 400
+
+
 def test_every_link_leads_somewhere() -> None:
     pages = [
-        ROOT / "README.md",
+        *ROOT.glob("*.md"),
         ROOT / "iog" / "models" / "MODEL_CARD.md",
         *ROOT.glob("docs/**/*.md"),
     ]
