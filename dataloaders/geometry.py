@@ -2,15 +2,17 @@
 
 Image frame: floats, origin at the top-left corner of the first pixel, so that pixel i covers
 [i, i + 1): what CVAT sends. Network frame: the same convention on the square that the network
-sees, ``CropRule.frame`` pixels wide. The official IOG code works on inclusive pixel indices; a box
-here becomes the smallest such pixel box that covers it, and from there every number is the same.
+sees, ``CropRule.input_size`` pixels wide. The official IOG code works on inclusive pixel indices; a
+box here becomes the smallest such pixel box that covers it, and from there every number is the
+same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,7 +47,7 @@ class CropRule:
     The defaults are those of the published IOG weights (IOG, sections 3.2 and 4.1).
     """
 
-    frame: int = 512
+    input_size: int = 512
     """Width and height of the network frame, in pixels."""
     margin_px: float = 30.0
     """Context kept on each side of the box, in image pixels; the least, if there is a ratio."""
@@ -67,13 +69,21 @@ class CropRule:
         Raises:
             ValueError: names the field.
         """
-        if self.frame <= 0 or self.frame % 16:
-            raise ValueError(f"frame is {self.frame}, not a positive multiple of 16")
+        if self.input_size <= 0 or self.input_size % 16:
+            raise ValueError(f"input_size is {self.input_size}, not a positive multiple of 16")
         if not self.fwhm > 0:
             raise ValueError(f"fwhm is {self.fwhm}, not above 0")
         for name in ("margin_px", "margin_ratio", "margin_limit", "corner_offset"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}, not 0 or above")
+
+
+def crop_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A crop rule's fields as they lie in a file, under their present names.
+
+    Files and recipes from before call ``input_size`` ``frame``.
+    """
+    return {"input_size" if name == "frame" else name: value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,13 @@ class Crop:
         """
         if not self.rule.antialias:
             return 1
-        least = min(self.width, self.height) // (_SPARE * self.rule.frame)
+        least = min(self.width, self.height) // (_SPARE * self.rule.input_size)
         return next((block for block in REDUCTIONS if block <= least), 1)
 
     @property
     def scale(self) -> tuple[float, float]:
         """Network pixels per image pixel, along x and y."""
-        return self.rule.frame / self.width, self.rule.frame / self.height
+        return self.rule.input_size / self.width, self.rule.input_size / self.height
 
     def to_network(self, point: Point) -> Point:
         """Map a point from the image frame to the network frame, without rounding."""
@@ -141,7 +151,7 @@ class Crop:
 
     def pixel(self, point: Point) -> tuple[int, int]:
         """The network pixel (column, row) a point of the image frame falls on, clamped."""
-        last = self.rule.frame - 1
+        last = self.rule.input_size - 1
         x, y = (math.floor(v) for v in self.to_network(point))
         return min(max(x, 0), last), min(max(y, 0), last)
 
@@ -157,9 +167,9 @@ class Crop:
                 self.box[:2], self.box[2:], (self.left, self.top), self.scale, strict=True
             )
         )
-        d, frame = self.rule.corner_offset, self.rule.frame
+        d, size = self.rule.corner_offset, self.rule.input_size
         left, top = max(x0 - d, 0), max(y0 - d, 0)
-        right, bottom = min(x1 + d, frame), min(y1 + d, frame)
+        right, bottom = min(x1 + d, size), min(y1 + d, size)
         return (left, top), (left, bottom), (right, top), (right, bottom)
 
     def extract(self, image: NDArray[np.uint8], *, reduced: int = 1) -> NDArray[np.float32]:
@@ -174,20 +184,20 @@ class Crop:
         Returns:
             float32 [S, S, 3] or [S, S] in the range of the input; zero outside the image.
         """
-        frame = self.rule.frame
+        size = self.rule.input_size
         if reduced > 1:
             return self._average(image, block=reduced)
         if self.reduction > 1:
             return self._average(*self._blocks(image), block=self.reduction)
-        shrinks = self.width > frame and self.height > frame
+        shrinks = self.width > size and self.height > size
         if self.rule.antialias and shrinks:
             window = self._window(image)
-            averaged = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_AREA)
+            averaged = cv2.resize(window, (size, size), interpolation=cv2.INTER_AREA)
             return averaged.astype(np.float32)
-        if self.width * self.height > (2 * frame) ** 2:
+        if self.width * self.height > (2 * size) ** 2:
             return self._sample(image)
         window = self._window(image).astype(np.float32)
-        resized = cv2.resize(window, (frame, frame), interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(window, (size, size), interpolation=cv2.INTER_LINEAR)
         return resized.astype(np.float32, copy=False)
 
     def _blocks(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
@@ -219,17 +229,17 @@ class Crop:
             row: likewise.
             block: side of a block in image pixels.
         """
-        frame = self.rule.frame
-        steps = np.arange(frame + 1) / frame
+        size = self.rule.input_size
+        steps = np.arange(size + 1) / size
         x = np.clip((self.left + steps * self.width) / block - column, 0, blocks.shape[1])
         y = np.clip((self.top + steps * self.height) / block - row, 0, blocks.shape[0])
         x0, y0 = int(x[0]), int(y[0])
         part = blocks[y0 : math.ceil(y[-1]), x0 : math.ceil(x[-1])]
         if not part.size:
-            return np.zeros((frame, frame, *blocks.shape[2:]), np.float32)
+            return np.zeros((size, size, *blocks.shape[2:]), np.float32)
         sums = cv2.integral(part, sdepth=cv2.CV_64F if part.size > _INT32_SUMS else cv2.CV_32S)
         edges = between(between(sums, y - y0, axis=0), x - x0, axis=1)
-        area = self.width * self.height / (frame * block) ** 2
+        area = self.width * self.height / (size * block) ** 2
         means: NDArray[np.float32] = (np.diff(np.diff(edges, axis=0), axis=1) / area).astype(
             np.float32
         )
@@ -242,10 +252,10 @@ class Crop:
         would take longer than anything else here.
         """
         height, width = image.shape[:2]
-        rows = Taps.along(self.height, self.rule.frame, origin=self.top, limit=height)
-        columns = Taps.along(self.width, self.rule.frame, origin=self.left, limit=width)
+        rows = Taps.along(self.height, self.rule.input_size, origin=self.top, limit=height)
+        columns = Taps.along(self.width, self.rule.input_size, origin=self.left, limit=width)
         channels = (1,) * (image.ndim - 2)
-        out = np.zeros((self.rule.frame, self.rule.frame, *image.shape[2:]), np.float32)
+        out = np.zeros((self.rule.input_size, self.rule.input_size, *image.shape[2:]), np.float32)
         for row, row_weight in rows:
             line = image.take(row, axis=0)
             for column, column_weight in columns:
@@ -297,7 +307,7 @@ class Crop:
             place = np.s_[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left]
             yield whole.astype(np.float32, copy=False)[place], (x0, y0, x1, y1)
             return
-        step = max(1, STRIP_PIXELS // max(self.width, self.rule.frame))
+        step = max(1, STRIP_PIXELS // max(self.width, self.rule.input_size))
         for start in range(y0, y1, step):
             end = min(start + step, y1)
             rows = cubic_rows(probability, self.height, start - self.top, end - self.top)

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 PixelXY = tuple[int, int]
 
 
-def heat_map(points: Iterable[PixelXY], *, frame: int, fwhm: float) -> NDArray[np.float32]:
+def heat_map(points: Iterable[PixelXY], *, input_size: int, fwhm: float) -> NDArray[np.float32]:
     """The highest of one Gaussian peak per point (IOG, section 3.2).
 
     Args:
         points: (column, row) in network pixels; they may lie one past the frame.
-        frame: width and height of the map.
+        input_size: width and height of the map.
         fwhm: width of a peak at half its height, in pixels.
 
     Returns:
-        float32 [frame, frame] in 0..1; zeros when there is no point.
+        float32 [S, S] in 0..1; zeros when there is no point.
     """
-    out = np.zeros((frame, frame), np.float64)
-    grid = np.arange(frame, dtype=np.float64)
+    out = np.zeros((input_size, input_size), np.float64)
+    grid = np.arange(input_size, dtype=np.float64)
     for x, y in points:
         row = np.exp(-4.0 * math.log(2.0) * (grid - x) ** 2 / fwhm**2)
         column = np.exp(-4.0 * math.log(2.0) * (grid - y) ** 2 / fwhm**2)
@@ -33,10 +33,10 @@ def heat_map(points: Iterable[PixelXY], *, frame: int, fwhm: float) -> NDArray[n
 
 
 def guidance_maps(
-    inside: Iterable[PixelXY], outside: Iterable[PixelXY], *, frame: int, fwhm: float
+    inside: Iterable[PixelXY], outside: Iterable[PixelXY], *, input_size: int, fwhm: float
 ) -> NDArray[np.float32]:
-    """Inside and outside maps as the networks take them: float32 [2, frame, frame] in 0..255."""
-    maps = [heat_map(points, frame=frame, fwhm=fwhm) for points in (inside, outside)]
+    """Inside and outside maps as the networks take them: float32 [2, S, S] in 0..255."""
+    maps = [heat_map(points, input_size=input_size, fwhm=fwhm) for points in (inside, outside)]
     return np.stack(maps) * np.float32(255.0)
 
 
@@ -53,7 +53,7 @@ def add_clicks(
     refinement weights were trained; without a click the maps come back as they are.
 
     Args:
-        maps: float32 [2, frame, frame] in 0..255, from ``guidance_maps``.
+        maps: float32 [2, S, S] in 0..255, from ``guidance_maps``.
         inside: further positive clicks, (column, row) in network pixels.
         outside: negative clicks.
         fwhm: width of a peak at half its height, in pixels.
@@ -61,7 +61,7 @@ def add_clicks(
     clicks = (list(inside), list(outside))
     if not any(clicks):
         return maps
-    added = guidance_maps(*clicks, frame=maps.shape[-1], fwhm=fwhm)
+    added = guidance_maps(*clicks, input_size=maps.shape[-1], fwhm=fwhm)
     return np.floor(np.maximum(maps, added))
 
 

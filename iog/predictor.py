@@ -271,11 +271,12 @@ class Predictor(Generic[Encoded]):
         if self._engine.refines:
             first, later = inside[:1], (inside[1:], outside)
             key = (image.key, crop, tuple(first))
-            maps = guidance_maps(first, corners, frame=rule.frame, fwhm=rule.fwhm)
+            maps = guidance_maps(first, corners, input_size=rule.input_size, fwhm=rule.fwhm)
             clicks = add_clicks(maps, *later, fwhm=rule.fwhm)
         else:
             key = (image.key, crop, (*inside, *outside), len(inside))
-            maps = guidance_maps(inside, (*corners, *outside), frame=rule.frame, fwhm=rule.fwhm)
+            background = (*corners, *outside)
+            maps = guidance_maps(inside, background, input_size=rule.input_size, fwhm=rule.fwhm)
             clicks = maps
 
         def encode() -> Encoded:

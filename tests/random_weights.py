@@ -12,10 +12,10 @@ from iog.models.registry import TABLE
 from networks import build_network
 
 
-def write_random_lite(path: Path, *, frame: int | None = None) -> Path:
+def write_random_lite(path: Path, *, input_size: int | None = None) -> Path:
     """Write a checkpoint of iog-lite with random parameters, the same every time.
 
-    With a smaller ``frame`` every step of a request is the real one, and the network takes less.
+    With a smaller ``input_size`` every step of a request is the real one, and takes less time.
     """
     row = TABLE["iog-lite"]
     with torch.random.fork_rng():
@@ -25,7 +25,7 @@ def write_random_lite(path: Path, *, frame: int | None = None) -> Path:
         path,
         network.state_dict(),
         architecture=row.architecture,
-        crop=row.crop if frame is None else replace(row.crop, frame=frame),
+        crop=row.crop if input_size is None else replace(row.crop, input_size=input_size),
         threshold=row.threshold,
         metadata={},
     )

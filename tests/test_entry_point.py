@@ -85,7 +85,7 @@ def test_the_installed_command_enters_there() -> None:
 
 def test_workers_inherit_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    weights = write_random_lite(tmp_path / "random.pt", frame=64)
+    weights = write_random_lite(tmp_path / "random.pt", input_size=64)
     with service(tmp_path / "log", "--model", str(weights)) as running:
         (worker,) = running.workers()
         assert psutil.Process(worker.pid).environ()["OMP_WAIT_POLICY"] == "PASSIVE"

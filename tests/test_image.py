@@ -19,8 +19,8 @@ from iog.settings import Settings
 from model_handler import ModelHandler
 from tests.builders import READABLE, saved
 
-MEAN = CropRule(frame=32, margin_px=4, antialias=True)
-SAMPLED = CropRule(frame=32, margin_px=4)
+MEAN = CropRule(input_size=32, margin_px=4, antialias=True)
+SAMPLED = CropRule(input_size=32, margin_px=4)
 LIMIT = 10_000_000
 ROOT = Path(__file__).parent.parent
 

@@ -42,7 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path,
         build_network("iog-lite").state_dict(),
         architecture="iog-lite",
-        crop=CropRule(frame=64, margin_px=6, margin_ratio=0.18, corner_offset=2, fwhm=4),
+        crop=CropRule(input_size=64, margin_px=6, margin_ratio=0.18, corner_offset=2, fwhm=4),
         threshold=0.5,
         metadata={},
     )

@@ -64,7 +64,7 @@ def environment(tmp_path: Path, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "PYTHONPATH": str(tmp_path),
         "SPY_LOG": str(tmp_path / "spy.log"),
-        "IOG_MODEL": str(write_random_lite(tmp_path / "random.pt", frame=64)),
+        "IOG_MODEL": str(write_random_lite(tmp_path / "random.pt", input_size=64)),
         "IOG_WEIGHTS_DIR": str(tmp_path / "weights"),
         "IOG_DEVICE": "cpu",
         "IOG_THREADS": "1",

@@ -21,7 +21,7 @@ from iog.masks import Mask
 from iog.predictor import Predictor, load
 from iog.prompts import Prompt
 
-RULE = CropRule(frame=64, margin_px=10, corner_offset=3, fwhm=5)
+RULE = CropRule(input_size=64, margin_px=10, corner_offset=3, fwhm=5)
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 BOX = (40.0, 30.0, 100.0, 90.0)
 CACHE_BYTES = 1 << 20
@@ -126,7 +126,7 @@ def test_without_a_click_branch_all_clicks_go_into_the_input() -> None:
     expected = guidance_maps(
         [crop.pixel(p) for p in prompt.pos_points],
         [*crop.outside_points(), crop.pixel(prompt.neg_points[0])],
-        frame=64,
+        input_size=64,
         fwhm=5,
     )
     np.testing.assert_array_equal(engine.inputs[0][3:], expected)

@@ -44,7 +44,7 @@ def test_iog_lite_gives_its_mask(tmp_path: Path) -> None:
 
 
 def test_weights_of_ones_own_are_listed(tmp_path: Path) -> None:
-    write_random_lite(tmp_path / "mine.pt", frame=64)
+    write_random_lite(tmp_path / "mine.pt", input_size=64)
     done = iog("weights", "list", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mine" in done.stdout
@@ -66,7 +66,7 @@ def test_weights_of_ones_own_are_listed(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_a_command_that_needs_torch_says_what_to_type(arguments: list[str], tmp_path: Path) -> None:
-    write_random_lite(tmp_path / "own.pt", frame=64)
+    write_random_lite(tmp_path / "own.pt", input_size=64)
     (tmp_path / "data").mkdir()
     names = {"OWN": str(tmp_path / "own.pt"), "PHOTO": str(ROOT / "examples" / "cat.jpg")}
     done = iog(*[names.get(word, word) for word in arguments], folder=tmp_path)

@@ -64,7 +64,7 @@ _Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 takes 
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as crop.frame=320."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: crop.input_size=320."),
 ]
 
 

@@ -68,7 +68,8 @@ def _own(name: str, weights_dir: Path) -> tuple[str, str, str]:
     except WeightsError as error:
         return "?", "unusable", str(error)
     metrics, data = weights.metadata.get("metrics"), weights.metadata.get("data")
-    about = [f"crop to {weights.row.crop.frame} pixels", f"threshold {weights.row.threshold:g}"]
+    row = weights.row
+    about = [f"crop to {row.crop.input_size} pixels", f"threshold {row.threshold:g}"]
     if isinstance(data, str) and data:
         about.append(f"trained on {data}")
     if isinstance(metrics, dict) and isinstance(metrics.get("iou"), float):

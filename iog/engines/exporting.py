@@ -110,11 +110,11 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
         staged = Path(made) / folder.name
         staged.mkdir()
-        _convert(network, row.crop.frame, staged)
-        quick = with_winograd(network, row.crop.frame)
+        _convert(network, row.crop.input_size, staged)
+        quick = with_winograd(network, row.crop.input_size)
         if quick is not None:
             (staged / FP32).mkdir()
-            _convert(quick, row.crop.frame, staged / FP32)
+            _convert(quick, row.crop.input_size, staged / FP32)
         new = Export(
             staged, row, form.sha256, network.refines, own_fp32=quick is not None, parity={}
         )
@@ -190,7 +190,7 @@ def _convert(network: InferenceNetwork, side: int, folder: Path) -> None:
 
 def _made_up(rule: CropRule) -> Crops:
     """Blobs of colour with a click in the middle and one beside it."""
-    rng, side = np.random.default_rng(0), rule.frame
+    rng, side = np.random.default_rng(0), rule.input_size
     yy, xx = np.mgrid[:side, :side] / side
     crops = []
     for _ in range(3):

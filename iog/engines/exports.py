@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from dataloaders.geometry import CropRule
+from dataloaders.geometry import CropRule, crop_fields
 from iog.errors import WeightsError
 from iog.models.registry import BUNDLED_DIR, WeightsRow, own_row, resolve
 from iog.models.weightfiles import check_identity, sha256_of
@@ -134,7 +134,7 @@ def _read(folder: Path, *, row: WeightsRow | None, path: Path) -> Export:
     row = replace(
         row,
         architecture=content["architecture"],
-        crop=CropRule(**content["crop"]),
+        crop=CropRule(**crop_fields(content["crop"])),
         threshold=float(content["threshold"]),
     )
     found = Export(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from dataloaders.geometry import CropRule
+from dataloaders.geometry import CropRule, crop_fields
 from iog.errors import WeightsError
 from iog.models.checkpoint import load
 from iog.models.registry import WeightsRow, own_row, resolve
@@ -133,7 +133,9 @@ def _parse(
     row = row or own_row(path, architecture=architecture)
     if row.architecture != architecture:
         return None  # loading the weights themselves says what is wrong
-    row = replace(row, crop=CropRule(**content["crop"]), threshold=content["threshold"])
+    row = replace(
+        row, crop=CropRule(**crop_fields(content["crop"])), threshold=content["threshold"]
+    )
     with torch.device("meta"):
         network = inference_form(build_network(architecture))
     network.load_state_dict(content["state_dict"], strict=True, assign=True)

@@ -5,7 +5,7 @@ Three kinds of file are read, as zip archives (PyTorch since 1.6) and in the old
 * a plain state dict, such as the published files, with or without the ``num_batches_tracked``
   counters that PyTorch before 0.4.1 did not write;
 * a checkpoint of ``save``, which says itself what network it is and how to feed it:
-  ``{"format": "iog", "version": 1, "architecture", "crop", "threshold", "metadata",
+  ``{"format": "iog", "version": 2, "architecture", "crop", "threshold", "metadata",
   "state_dict"}``;
 * the same with an optimiser's state under ``"training"``, which loading ignores.
 """
@@ -21,7 +21,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from dataloaders.geometry import CropRule
+from dataloaders.geometry import CropRule, crop_fields
 from iog.errors import WeightsError
 from iog.models.registry import WeightsRow, own_row, resolve
 from iog.models.weightfiles import check_identity, read, sha256_of, writing
@@ -42,7 +42,8 @@ __all__ = [
 ]
 
 FORMAT: Final = "iog"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Files of version 1 call the crop rule's ``input_size`` ``frame``, and are read as well."""
 _STANDINGS: Final = {
     (True, True): "equals the published file",
     (True, False): "equals the public copy that is known, which nobody has confirmed",
@@ -273,13 +274,14 @@ def _is_ours(content: object) -> bool:
 
 
 def _parse(content: Any, *, path: Path) -> Checkpoint:  # noqa: ANN401 - any file may be given
-    if content.get("version") != VERSION:
+    if content.get("version") not in (1, VERSION):
         raise WeightsError(
             f"{path} is a checkpoint of version {content.get('version')!r}, and this program "
-            f"reads version {VERSION}: use the release that wrote it, or a newer one."
+            f"reads versions 1 and {VERSION}: use the release that wrote it, or a newer one."
         )
     architecture = content.get("architecture")
     crop, threshold = content.get("crop"), content.get("threshold")
+    crop = crop_fields(crop) if isinstance(crop, dict) else crop
     valid = (
         isinstance(architecture, str)
         and architecture in ARCHITECTURES

@@ -88,7 +88,7 @@ _ROWS: Final = (
         source="comes with this project",
         filename="iog-lite.pt",
         crop=CropRule(
-            frame=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
+            input_size=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
         ),
         threshold=0.5,
         licence="trained by this project; iog/models/MODEL_CARD.md names the data and their terms",

@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from pathlib import Path
 from typing import Any
 
-from dataloaders.geometry import CropRule
+from dataloaders.geometry import CropRule, crop_fields
 from iog.errors import SettingsError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -179,6 +179,8 @@ class TrainingConfig:
                 values[key] = value
         for name, table in (("crop", CropRule), ("upstream", Upstream)):
             if name in values:
+                if name == "crop" and isinstance(values[name], dict):
+                    values[name] = crop_fields(values[name])
                 _check(table, values[name], where=f"{name}.")
                 try:
                     values[name] = table(**values[name])
@@ -202,10 +204,10 @@ class TrainingConfig:
         """The crop rule in force at ``step``: the small frame first, then the real one."""
         if step >= self.steps * self.small_share:
             return self.crop
-        scale = self.small_frame / self.crop.frame
+        scale = self.small_frame / self.crop.input_size
         return replace(
             self.crop,
-            frame=self.small_frame,
+            input_size=self.small_frame,
             fwhm=self.crop.fwhm * scale,
             corner_offset=round(self.crop.corner_offset * scale),
         )

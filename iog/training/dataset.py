@@ -65,7 +65,7 @@ class TrainingSamples(data.Dataset[Example]):
             sample = self._draw(rng)
         raise DatasetError(
             f"None of {MAX_DRAWS} objects can be trained on: they have fewer than min_area = "
-            f"{self._config.min_area} pixels, or vanish at {rule.frame} pixels"
+            f"{self._config.min_area} pixels, or vanish at {rule.input_size} pixels"
         )
 
     def _in_turn(self, number: int) -> Sample:
@@ -108,7 +108,7 @@ def make_example(
     click = _first_click(label, config, rng)
     if click is None:
         return None
-    maps = guidance_maps([click], corners, frame=rule.frame, fwhm=rule.fwhm)
+    maps = guidance_maps([click], corners, input_size=rule.input_size, fwhm=rule.fwhm)
     x = np.concatenate([photo.transpose(2, 0, 1), maps])
     if rng.random() < 0.5:
         x, label, void = x[:, :, ::-1], label[:, ::-1], void[:, ::-1]

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from dataloaders.geometry import crop_fields
 from dataloaders.samples import Dataset
 from iog.errors import SettingsError
 from iog.models.checkpoint import Weights, read_checkpoint, save
@@ -263,7 +264,8 @@ def _resume(
     if not path.is_file():
         return 0
     checkpoint = read_checkpoint(path)
-    before, now = checkpoint.metadata["config"], json.loads(json.dumps(config.as_dict()))
+    before, now = dict(checkpoint.metadata["config"]), json.loads(json.dumps(config.as_dict()))
+    before["crop"] = crop_fields(before["crop"])
     may_change = {*MAY_CHANGE, "steps"}  # what comes follows the new length
     changed = [key for key in now if key not in may_change and before.get(key) != now[key]]
     if changed:

@@ -126,7 +126,7 @@ def _loss(outputs: Sequence[Tensor], example: Example, config: TrainingConfig) -
 
 def _fwhm(example: Example, config: TrainingConfig) -> float:
     """Width of a click in the example's frame, which is smaller in a run's first part."""
-    return config.crop.fwhm * example.x.shape[-1] / config.crop.frame
+    return config.crop.fwhm * example.x.shape[-1] / config.crop.input_size
 
 
 def _full_size(logits: Tensor, example: Example) -> Tensor:

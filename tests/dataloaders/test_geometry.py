@@ -14,7 +14,9 @@ from dataloaders.geometry import Box, Crop, CropRule, clamp_box, clamp_point
 from tests import reference
 
 PUBLISHED = CropRule()
-LITE = CropRule(frame=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True)
+LITE = CropRule(
+    input_size=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
+)
 RULES = st.sampled_from([PUBLISHED, LITE])
 COORDINATES = st.floats(-300, 900)
 
@@ -115,7 +117,9 @@ def test_sampling_a_large_window_equals_resizing_it(box: Box) -> None:
 @given(boxes(), RULES)
 def test_pasting_in_strips_equals_resizing_the_whole_window(box: Box, rule: CropRule) -> None:
     crop = Crop.around(box, rule)
-    probability = np.random.default_rng(0).random((rule.frame, rule.frame), dtype=np.float32)
+    probability = np.random.default_rng(0).random(
+        (rule.input_size, rule.input_size), dtype=np.float32
+    )
     whole = cv2.resize(probability, (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
     x0, y0, x1, y1 = crop.visible((300, 400))
     with pytest.MonkeyPatch.context() as patch:
@@ -139,8 +143,8 @@ def test_every_point_falls_on_a_pixel_of_the_frame(
 ) -> None:
     crop = Crop.around(box, rule)
     column, row = crop.pixel((x, y))
-    assert 0 <= column < rule.frame
-    assert 0 <= row < rule.frame
+    assert 0 <= column < rule.input_size
+    assert 0 <= row < rule.input_size
     back = crop.to_image((column + 0.5, row + 0.5))
     if 0 <= x - crop.left < crop.width and 0 <= y - crop.top < crop.height:
         assert abs(back[0] - x) <= 0.51 / crop.scale[0] + 1e-6
@@ -155,7 +159,7 @@ def test_box_in_the_network_frame_is_where_a_filled_box_lands(start: int, width:
     columns = np.flatnonzero((crop.extract(mask) > 0.5).any(axis=0))
     left, _, right = (crop.outside_points()[i] for i in (0, 1, 2))
     assert left[0] == max(columns[0] - PUBLISHED.corner_offset, 0)
-    assert right[0] == min(columns[-1] + PUBLISHED.corner_offset, PUBLISHED.frame)
+    assert right[0] == min(columns[-1] + PUBLISHED.corner_offset, PUBLISHED.input_size)
 
 
 @given(boxes(), RULES, st.integers(1, 400), st.integers(1, 400))
@@ -188,7 +192,7 @@ def test_outside_the_image_there_are_zeros(box: Box, rule: CropRule) -> None:
     crop = Crop.around(box, rule)
     image = np.full((120, 160, 3), 200, np.uint8)
     found = crop.extract(image)
-    assert found.shape == (rule.frame, rule.frame, 3)
+    assert found.shape == (rule.input_size, rule.input_size, 3)
     x0, y0, x1, y1 = crop.visible((120, 160))
     if x0 >= x1 or y0 >= y1:
         assert not found.any()
@@ -228,7 +232,13 @@ def test_clamped_points_lie_on_a_pixel(x: float, y: float) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("frame", 0), ("frame", 250), ("fwhm", 0), ("margin_px", -1), ("margin_ratio", float("nan"))],
+    [
+        ("input_size", 0),
+        ("input_size", 250),
+        ("fwhm", 0),
+        ("margin_px", -1),
+        ("margin_ratio", float("nan")),
+    ],
 )
 def test_a_rule_that_cannot_be_followed_is_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):

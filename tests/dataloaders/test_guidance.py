@@ -23,22 +23,22 @@ def test_maps_and_inside_point_equal_the_official_ones(name: str) -> None:
     assert point is not None
     assert list(point) == reference.case_figures(name)["points_xy_center_lt_lb_rt_rb"][0]
     inside, outside = guidance_maps(
-        [point], crop.outside_points(), frame=rule.frame, fwhm=rule.fwhm
+        [point], crop.outside_points(), input_size=rule.input_size, fwhm=rule.fwhm
     )
     np.testing.assert_allclose(inside[::4, ::4], arrays[f"{name}/concat_inside"], atol=1e-3)
     np.testing.assert_allclose(outside[::4, ::4], arrays[f"{name}/concat_outside"], atol=1e-3)
 
 
 def test_a_peak_is_one_at_its_point_and_half_at_half_its_width() -> None:
-    found = heat_map([(20, 30)], frame=64, fwhm=10)
+    found = heat_map([(20, 30)], input_size=64, fwhm=10)
     assert found[30, 20] == 1
     assert found[30, 25] == pytest.approx(0.5)
     assert found[35, 20] == pytest.approx(0.5)
-    assert not heat_map([], frame=64, fwhm=10).any()
+    assert not heat_map([], input_size=64, fwhm=10).any()
 
 
 def test_first_maps_pass_unchanged_and_later_ones_are_whole_numbers() -> None:
-    first = guidance_maps([(20, 20)], [(5, 5)], frame=64, fwhm=10)
+    first = guidance_maps([(20, 20)], [(5, 5)], input_size=64, fwhm=10)
     assert add_clicks(first, [], [], fwhm=10) is first
     later = add_clicks(first, [(40, 40)], [(60, 10)], fwhm=10)
     assert (later == np.floor(later)).all()

@@ -119,7 +119,7 @@ def test_a_further_click_on_the_same_picture_is_cheap(function: Any) -> None:  #
 def test_pictures_of_any_mode_are_taken(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IOG_MODEL", str(write_random_lite(tmp_path / "random.pt", frame=64)))
+    monkeypatch.setenv("IOG_MODEL", str(write_random_lite(tmp_path / "random.pt", input_size=64)))
     loaded: Any = FunctionLoader(None, ROOT / "deploy" / "cvat_agent.py", {}).load()
     rgb = Image.open(PHOTO)
     image = loaded.preprocess_image(
@@ -227,7 +227,7 @@ def test_a_refused_request_leaves_the_agents_worker_alive(
 ) -> None:
     """The agent's own executor and driver: the worker is a process, errors come back pickled."""
     monkeypatch.setenv("IOG_ENGINE", "torch")
-    monkeypatch.setenv("IOG_MODEL", str(write_random_lite(tmp_path / "random.pt", frame=64)))
+    monkeypatch.setenv("IOG_MODEL", str(write_random_lite(tmp_path / "random.pt", input_size=64)))
     monkeypatch.setattr(
         AgentInteractionFunctionDriver, "_get_sample_from_ar_params", lambda *_: (None, None)
     )

@@ -57,7 +57,7 @@ def test_the_files_copied_first_are_enough_to_check_the_model(tmp_path: Path) ->
 
 
 def test_weights_of_ones_own_are_checked_and_exported(tmp_path: Path) -> None:
-    write_random_lite(tmp_path / "build" / "iog" / "models" / "mine.pt", frame=64)
+    write_random_lite(tmp_path / "build" / "iog" / "models" / "mine.pt", input_size=64)
     done = _prepare(RECIPES["Dockerfile"], tmp_path, "mine", "")
 
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,7 @@ def figure(group: str, **values: object) -> None:
 
 def write_small_model(path: Path) -> Path:
     """A checkpoint of iog-lite with random parameters and a frame of 64 pixels."""
-    return write_random_lite(path, frame=64)
+    return write_random_lite(path, input_size=64)
 
 
 @dataclass

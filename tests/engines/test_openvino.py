@@ -129,7 +129,7 @@ def test_models_for_fp32_alone_lie_beside_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("networks.winograd._LEAST_CHANNELS", 16)  # or iog-lite would have none
-    weights = write_random_lite(tmp_path / "random.pt", frame=64)
+    weights = write_random_lite(tmp_path / "random.pt", input_size=64)
     made = export(str(weights), weights_dir=tmp_path, threads=1)
     found, _ = find_export(str(weights), weights_dir=tmp_path)
     assert found == made
@@ -172,7 +172,7 @@ for _ in range(3):
 del engine
 gc.collect()
 config = TrainingConfig(
-    crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
+    crop=CropRule(input_size=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
     small_frame=48, steps=1, batch=2, warm_up=1, validate_every=0, threads=1, workers=1,
 )
 data = InstanceMasks(write_folder(out / "data", photos=3), split="train")

@@ -46,7 +46,7 @@ def sample() -> Sample:
 
 
 def test_every_correction_goes_where_the_error_is(sample: Sample) -> None:
-    rule = CropRule(frame=64, margin_px=6, corner_offset=2, fwhm=14)
+    rule = CropRule(input_size=64, margin_px=6, corner_offset=2, fwhm=14)
     predictor: Predictor[Any] = Predictor(ObedientEngine(), rule, threshold=0.5)
     steps = annotate(PredictorSegmenter(predictor), sample, first_prompt(sample), threshold=0.5)
     scores = [step.iou for _, step in zip(range(7), steps, strict=False)]
@@ -62,7 +62,7 @@ def test_a_perfect_mask_ends_the_clicks_and_keeps_its_score(sample: Sample) -> N
             probability[:] = 1
             return probability
 
-    rule = CropRule(frame=48, margin_px=0, corner_offset=0, fwhm=4)
+    rule = CropRule(input_size=48, margin_px=0, corner_offset=0, fwhm=4)
     predictor: Predictor[Any] = Predictor(Knowing(), rule, threshold=0.5)
     protocol = AnnotatorProtocol(threshold=0.5, clicks=4)
     assert protocol.score(PredictorSegmenter(predictor), sample).ious == (1.0,) * 4

@@ -62,7 +62,7 @@ def test_an_object_that_the_network_frame_loses_is_clicked_in_the_image() -> Non
     mask = np.zeros_like(sample.mask)
     mask[2, 3] = mask[55, 50] = True
     thin = Sample(sample.image, mask, sample.void, "thin", 0, "", "")
-    assert OfficialProtocol(CropRule(frame=16, margin_px=5)).prompt(thin).pos_points == (
+    assert OfficialProtocol(CropRule(input_size=16, margin_px=5)).prompt(thin).pos_points == (
         (3.5, 2.5),
     )
 

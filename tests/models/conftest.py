@@ -70,7 +70,7 @@ def write(tmp_path: Path) -> Write:
                 path,
                 state,
                 architecture=architecture,
-                crop=CropRule(frame=256, margin_ratio=0.5),
+                crop=CropRule(input_size=256, margin_ratio=0.5),
                 threshold=0.4,
                 metadata={"commit": "abc", "iou": 0.8, "data": ["here"]},
                 training=optimiser_state() if kind == "training" else None,

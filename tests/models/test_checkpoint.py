@@ -55,7 +55,7 @@ def test_every_kind_of_file_gives_the_same_network(
     assert model.path == path
     assert (model.row.name, model.row.architecture) == (path.stem, architecture)
     if kind in ("checkpoint", "training"):
-        assert model.row.crop == CropRule(frame=256, margin_ratio=0.5)
+        assert model.row.crop == CropRule(input_size=256, margin_ratio=0.5)
         assert model.row.threshold == 0.4
         assert model.metadata == {"commit": "abc", "iou": 0.8, "data": ["here"]}
     else:
@@ -236,7 +236,7 @@ def test_a_checkpoint_under_a_name_of_the_table_keeps_its_own_crop_rule(
 ) -> None:
     write(random_state("iog-lite"), "checkpoint").rename(tmp_path / small_row.filename)
     row = load("small", weights_dir=tmp_path).row
-    assert row.crop == CropRule(frame=256, margin_ratio=0.5)
+    assert row.crop == CropRule(input_size=256, margin_ratio=0.5)
     assert (row.name, row.licence) == ("small", small_row.licence)
 
 
@@ -276,9 +276,9 @@ def test_other_contents_are_refused(tmp_path: Path, content: object, message: st
     [
         {"architecture": "iog-vit"},
         {"architecture": ["iog-lite"]},
-        {"crop": {"frame": 256}},
+        {"crop": {"input_size": 256}},
         {"crop": None},
-        {"crop.frame": 256.5},
+        {"crop.input_size": 256.5},
         {"crop.antialias": 1},
         {"crop.later": 1},
         {"threshold": 1.5},
@@ -287,7 +287,7 @@ def test_other_contents_are_refused(tmp_path: Path, content: object, message: st
         {"training": []},
         {"state_dict": None},
         {"state_dict": {}},
-        {"version": 2},
+        {"version": 3},
         {"version": None},
     ],
     ids=str,

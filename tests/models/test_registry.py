@@ -33,7 +33,7 @@ def test_published_rows_are_fed_as_the_authors_feed_them() -> None:
     assert len(published) == 3
     for row in published:
         assert row.crop == CropRule(
-            frame=512, margin_px=30, margin_ratio=0, corner_offset=10, fwhm=10, antialias=False
+            input_size=512, margin_px=30, margin_ratio=0, corner_offset=10, fwhm=10, antialias=False
         )
         assert row.threshold == 0.3
         assert re.fullmatch(r"https://drive\.google\.com/uc\?id=[\w-]{33}", row.source)
@@ -63,7 +63,7 @@ def test_the_bundled_row() -> None:
     row = TABLE["iog-lite"]
     assert not row.published
     assert row.crop == CropRule(
-        frame=256,
+        input_size=256,
         margin_px=6,
         margin_ratio=0.18,
         margin_limit=2,

@@ -102,7 +102,7 @@ def test_side_heads_and_unused_layers_are_gone(network: nn.Module) -> None:
 def test_the_bundled_model_gives_the_same_masks() -> None:
     model = load("iog-lite", weights_dir=Path("nowhere"))
     form = inference_form(model.network)
-    x, clicks = inputs(model.row.crop.frame)
+    x, clicks = inputs(model.row.crop.input_size)
     with torch.inference_mode():
         expected = trained(model.network, x, clicks)
         found = form.decode(form.encode(x), clicks)

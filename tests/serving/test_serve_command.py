@@ -24,7 +24,7 @@ ROOT = Path(cli.__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_lite(tmp_path_factory.mktemp("weights") / "random.pt", frame=64)
+    return write_random_lite(tmp_path_factory.mktemp("weights") / "random.pt", input_size=64)
 
 
 def serve(weights: Path) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ from tests.random_weights import write_random_lite
 from tests.tiny_dataset import write_folder
 from tests.tiny_formats import photos, write_coco, write_cvat_masks
 
-QUICK = "--steps 1 --batch 2 --workers 0 --threads 1 --device cpu --set crop.frame=64 " + (
+QUICK = "--steps 1 --batch 2 --workers 0 --threads 1 --device cpu --set crop.input_size=64 " + (
     "--set crop.fwhm=4 --set small_share=0 --set min_area=4 --set checkpoint_every=1"
 )
 
@@ -46,7 +46,7 @@ def test_a_run_ends_in_weights_that_say_what_they_are(tmp_path: Path) -> None:
     metadata = read_checkpoint(tmp_path / "run" / "iog-lite.pt").metadata
     assert metadata["data"] == "data"
     assert metadata["steps"] == 1
-    assert metadata["config"]["crop"]["frame"] == 64
+    assert metadata["config"]["crop"]["input_size"] == 64
     assert 0 <= metadata["metrics"]["iou"] <= 1
 
 
@@ -68,7 +68,7 @@ def test_a_finished_run_says_so_and_how_to_make_it_longer(tmp_path: Path) -> Non
 def test_fine_tuning_keeps_what_the_weights_are(tmp_path: Path) -> None:
     write_cvat_masks(tmp_path / "export", photos())
     initial = write_random_lite(tmp_path / "mine.pt")
-    quick = QUICK.replace("--set crop.frame=64", "").replace("--set crop.fwhm=4", "")
+    quick = QUICK.replace("--set crop.input_size=64", "").replace("--set crop.fwhm=4", "")
     result = iog_train(
         f"fine-tune --data cvat-masks:export --hold-out 0.3 --initial {initial} --out run {quick}"
     )
@@ -133,12 +133,15 @@ def test_every_recipe_trains(path: Path, tmp_path: Path) -> None:
         ("iog-lite --data masks:data --set steps=abc", ["'abc'; it must be a whole number"]),
         ("iog-lite --data masks:data --set crop.antialias=1", ["it must be true or false"]),
         ("iog-lite --data masks:data --set set_weights=5", ["it must be a table of numbers"]),
-        ("iog-lite --data masks:data --set crop=2 --set crop.frame=1", ["crop has two values"]),
+        (
+            "iog-lite --data masks:data --set crop=2 --set crop.input_size=1",
+            ["crop has two values"],
+        ),
         ("iog-lite --data masks:data --initial no.npz", ["arrays: it is no .npz file."]),
         ("iog-lite --data masks:data --set stepz=2", ["unknown setting stepz; known: "]),
         ("iog-lite --data masks:data --set steps", ["'steps' is not KEY=VALUE"]),
         ("iog-lite --data masks:data --set loss=hinge", ["loss is 'hinge'; it must be one of"]),
-        ("iog-lite --data masks:data --set crop.frame=50", ["crop: frame is 50"]),
+        ("iog-lite --data masks:data --set crop.input_size=50", ["crop: input_size is 50"]),
         ("iog-lite --data masks:data --set ema=2", ["ema is 2; it must be 0 to 1"]),
         ("iog-lite --data masks:data --set architecture=vgg", ["known: iog-resnet101, "]),
         ("iog-lite --data masks:data --initial none", ["no weights called 'none'"]),

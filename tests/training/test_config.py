@@ -42,8 +42,8 @@ def test_unknown_settings_are_refused(tmp_path: Path, text: str, name: str) -> N
     [
         'steps = "many"',
         "threshold = true",
-        '[crop]\nframe = "big"',
-        "[crop]\nframe = 50",
+        '[crop]\ninput_size = "big"',
+        "[crop]\ninput_size = 50",
         "steps =",
     ],
 )
@@ -57,7 +57,7 @@ def test_values_that_cannot_be_used_are_one_sentence(tmp_path: Path, text: str) 
 def test_tables_are_merged_with_what_flags_say(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[crop]\nframe = 64\nfwhm = 3.0\n[upstream]\n")
     config = TrainingConfig.from_toml(tmp_path / "a.toml", crop={"fwhm": 5.0})
-    assert (config.crop.frame, config.crop.fwhm) == (64, 5.0)
+    assert (config.crop.input_size, config.crop.fwhm) == (64, 5.0)
 
 
 def test_recipes_are_known_by_their_names() -> None:

@@ -31,8 +31,9 @@ def watched(network, *others):
 loop._update = watched
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 config = TrainingConfig(
-    crop=CropRule(frame=64, fwhm=4), small_share=0.0, steps=2, batch=4, accumulate=2, warm_up=0,
-    threads=1, workers=0, checkpoint_every=1, optimiser="sgd", freeze_norms=True, click_share=0.0,
+    crop=CropRule(input_size=64, fwhm=4), small_share=0.0, steps=2, batch=4, accumulate=2,
+    warm_up=0, threads=1, workers=0, checkpoint_every=1, optimiser="sgd", freeze_norms=True,
+    click_share=0.0,
 )
 loop.train(
     config, InstanceMasks(data, split="train"), InstanceMasks(data, split="val"),

@@ -16,7 +16,12 @@ from tests.tiny_dataset import write_folder
 def test_an_exported_run_is_small_and_loads(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", photos=3)
     config = TrainingConfig(
-        crop=CropRule(frame=64, fwhm=4), small_share=0.0, steps=1, batch=2, threads=1, workers=0
+        crop=CropRule(input_size=64, fwhm=4),
+        small_share=0.0,
+        steps=1,
+        batch=2,
+        threads=1,
+        workers=0,
     )
     last = train(
         config, InstanceMasks(data, split="train"), None, initial=None, out=tmp_path, device="cpu"
@@ -25,7 +30,7 @@ def test_an_exported_run_is_small_and_loads(tmp_path: Path) -> None:
     assert path.stat().st_size < last.stat().st_size / 5
 
     checkpoint = read_checkpoint(path)
-    assert checkpoint.crop.frame == 64
+    assert checkpoint.crop.input_size == 64
     assert checkpoint.metadata["steps"] == 1
     assert not checkpoint.training
     stored = checkpoint.state["backbone.conv1.weight"]

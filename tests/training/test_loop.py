@@ -26,7 +26,7 @@ from model_handler import ModelHandler
 from tests.tiny_dataset import write_folder
 
 CONFIG = TrainingConfig(
-    crop=CropRule(frame=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
+    crop=CropRule(input_size=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
     small_frame=48,
     steps=4,
     batch=2,

@@ -20,7 +20,7 @@ from networks.losses import summed_bce
 
 FRAME = 64
 CONFIG = TrainingConfig(
-    crop=CropRule(frame=FRAME, fwhm=6), small_share=0.0, click_share=1.0, side_weight=1.0
+    crop=CropRule(input_size=FRAME, fwhm=6), small_share=0.0, click_share=1.0, side_weight=1.0
 )
 
 
@@ -124,7 +124,7 @@ def test_corrective_clicks_are_as_wide_as_the_examples_own(
 
     monkeypatch.setattr(objectives, "corrected_clicks", watched)
     config = replace(CONFIG, small_frame=FRAME, small_share=0.5, steps=10, accumulate=2)
-    config = replace(config, crop=CropRule(frame=2 * FRAME, fwhm=6))
+    config = replace(config, crop=CropRule(input_size=2 * FRAME, fwhm=6))
     batch_loss(refinement_network(), example, config, 9)
     assert widths == [3.0]
 
