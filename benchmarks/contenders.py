@@ -7,7 +7,6 @@ from pathlib import Path
 
 from benchmarks.process import Contender
 from benchmarks.weights import random_checkpoint
-from iog.errors import WeightsError
 from iog.settings import Settings
 
 __all__ = ["RANDOM", "contenders_of"]
@@ -38,19 +37,16 @@ def contenders_of(
     Raises:
         WeightsError: there is no such model.
     """
-    from iog.models.registry import TABLE, locate, resolve
+    from iog.models.spec import REGISTRY, locate, resolve
 
     name, weights, note = model, model, ""
-    if model in TABLE and locate(model, weights_dir=settings.weights_dir) is None:
+    if model in REGISTRY and locate(model, weights_dir=settings.weights_dir) is None:
         path = folder / f"{model}-random.pt"
-        random_checkpoint(TABLE[model].architecture, path)
+        random_checkpoint(REGISTRY[model].architecture, path)
         weights, note = str(path), RANDOM
     else:
-        _, path = resolve(model, weights_dir=settings.weights_dir)
-        name = model if model in TABLE else path.stem
-        if not path.is_file():
-            raise WeightsError(f"The weights {model} are no file.")
-        weights = model if model in TABLE else str(path)
+        spec = resolve(model, weights_dir=settings.weights_dir)
+        name, weights = spec.name, model if model in REGISTRY else str(spec.path)
     for engine in engines:
         for precision in precisions:
             environment = {

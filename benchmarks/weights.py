@@ -13,18 +13,12 @@ __all__ = ["random_checkpoint", "stock_weights"]
 
 def random_checkpoint(architecture: str, path: Path) -> None:
     """Write a checkpoint with random parameters, but outputs of the usual size."""
-    from iog.models import registry as weights
-    from iog.models.checkpoint import save
+    from iog.models.checkpoint import Checkpoint, write_checkpoint
+    from iog.models.spec import own_spec
 
-    row = next(row for row in weights.rows() if row.architecture == architecture)
-    save(
-        path,
-        _random_state(architecture),
-        architecture=architecture,
-        crop=row.crop,
-        threshold=row.threshold,
-        metadata={"note": "random parameters, for measuring only"},
-    )
+    spec = own_spec(path, architecture=architecture)
+    note = {"note": "random parameters, for measuring only"}
+    write_checkpoint(path, Checkpoint(spec, _random_state(architecture), note))
 
 
 def stock_weights(path: Path) -> None:

@@ -14,7 +14,7 @@ has() {
 }
 
 # OpenVINO runs iog-lite as it comes with the project.
-if has openvino && python -m iog.engines.exports "$model" "$IOG_WEIGHTS_DIR"; then
+if has openvino && python -m iog.engines.engine "$model" "$IOG_WEIGHTS_DIR"; then
     echo "$model: good, exported for OpenVINO."
     exit 0
 fi

@@ -268,7 +268,7 @@ class Predictor(Generic[Encoded]):
         rule = self.rule
         corners = crop.outside_points()
         key: tuple[Hashable, ...]
-        if self._engine.refines:
+        if self._engine.has_click_branch:
             first, later = inside[:1], (inside[1:], outside)
             key = (image.key, crop, tuple(first))
             maps = guidance_maps(first, corners, input_size=rule.input_size, fwhm=rule.fwhm)
@@ -352,12 +352,12 @@ def load(
         WeightsError: the weights are missing or unusable.
     """
     from iog.cores import available_cores
-    from iog.engines.choosing import start_engine
+    from iog.engines.engine import start_engine
     from iog.settings import Settings
 
     threads = threads or available_cores()
     folder = Settings.from_env().weights_dir if weights_dir is None else Path(weights_dir)
-    running = start_engine(
+    started = start_engine(
         str(model),
         weights_dir=folder,
         sha256=sha256,
@@ -367,17 +367,17 @@ def load(
         threads=threads,
     )
     return Predictor(
-        running.engine,
-        running.row.crop,
-        threshold=running.row.threshold if threshold is None else threshold,
+        started,
+        started.spec.crop,
+        threshold=started.spec.threshold if threshold is None else threshold,
         cache=Cache(cache_mb * 2**20),
         max_pixels=max_pixels,
         about={
-            "model": running.row.name,
-            "architecture": running.row.architecture,
-            "engine": running.name,
-            "precision": precision,
-            "device": running.device,
+            "model": started.spec.name,
+            "architecture": started.spec.architecture,
+            "engine": started.name,
+            "precision": started.precision,
+            "device": started.device,
             "threads": threads,
         },
     )

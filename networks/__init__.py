@@ -1,32 +1,49 @@
-"""The IOG networks in plain torch, their weights, and the engines that run them.
-
-The networks are imported when they are first asked for: an engine that runs an exported model
-finds its weights and its crop rule in this package without torch.
-"""
+"""The IOG networks (Zhang et al., CVPR 2020) in plain torch, by name."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from networks.architectures import ARCHITECTURES, build_network
-    from networks.mainnetwork import MainNetwork
-    from networks.refinementnetwork import RefinementNetwork
+from torch import nn
+
+from networks.backbones import MobileNetV1, ResNet101
+from networks.main_network import MainNetwork
+from networks.refinement_network import RefinementNetwork
 
 __all__ = ["ARCHITECTURES", "MainNetwork", "RefinementNetwork", "build_network"]
 
-_HOMES: Final = {
-    "ARCHITECTURES": "networks.architectures",
-    "MainNetwork": "networks.mainnetwork",
-    "RefinementNetwork": "networks.refinementnetwork",
-    "build_network": "networks.architectures",
+
+def _lite() -> nn.Module:
+    return RefinementNetwork(
+        MobileNetV1(),
+        decoder_width=96,
+        psp_width=256,
+        psp_stage_width=128,
+        click_widths=(16, 32, 64, 64),
+        click_outputs=32,
+        click_skips=True,
+    )
+
+
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    "iog-resnet101": lambda: MainNetwork(ResNet101()),
+    "iog-resnet101-refinement": lambda: RefinementNetwork(ResNet101()),
+    "iog-lite": _lite,
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import what needs torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES[name]), name)
-    return found
+def build_network(architecture: str) -> nn.Module:
+    """Build a network with freshly initialised parameters, in training mode.
+
+    Args:
+        architecture: a key of ``ARCHITECTURES``.
+
+    Raises:
+        ValueError: the name is not known; the message lists those that are.
+    """
+    try:
+        build = ARCHITECTURES[architecture]
+    except KeyError:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"unknown architecture {architecture!r}; known: {known}") from None
+    return build()

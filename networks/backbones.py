@@ -33,21 +33,21 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, inputs: int, planes: int, *, stride: int, dilation: int, project: bool
+        self, in_channels: int, planes: int, *, stride: int, dilation: int, project: bool
     ) -> None:
         super().__init__()
-        outputs = planes * self.expansion
-        self.conv1 = conv1x1(inputs, planes)
+        out_channels = planes * self.expansion
+        self.conv1 = conv1x1(in_channels, planes)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = conv3x3(planes, planes, stride=stride, dilation=dilation)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = conv1x1(planes, outputs)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        self.conv3 = conv1x1(planes, out_channels)
+        self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample: nn.Sequential | None = None
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
-                nn.BatchNorm2d(outputs),
+                nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
+                nn.BatchNorm2d(out_channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,8 @@ class ResNet101(nn.Module):
     """
 
     full_precision: ClassVar[tuple[str, ...]] = ()
-    """First layers that stay in float32 where others calculate in 16 bits; the last is a stage."""
+    """First layers that stay in float32 where the others run in 16 bits; the last one is an
+    ``nn.Sequential``."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -94,9 +95,9 @@ class ResNet101(nn.Module):
 
 
 def _resnet_stage(
-    inputs: int, planes: int, *, stride: int, dilations: tuple[int, ...]
+    in_channels: int, planes: int, *, stride: int, dilations: tuple[int, ...]
 ) -> nn.Sequential:
-    blocks = [Bottleneck(inputs, planes, stride=stride, dilation=dilations[0], project=True)]
+    blocks = [Bottleneck(in_channels, planes, stride=stride, dilation=dilations[0], project=True)]
     width = planes * Bottleneck.expansion
     blocks += [
         Bottleneck(width, planes, stride=1, dilation=d, project=False) for d in dilations[1:]
@@ -110,18 +111,26 @@ class SeparableConv(nn.Module):
     Stride 2 pads only right and bottom, as the ImageNet weights were trained.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1
+    ) -> None:
         super().__init__()
         self.pad = nn.ZeroPad2d((0, 1, 0, 1) if stride == 2 else (dilation,) * 4)
         self.depthwise = nn.Conv2d(
-            inputs, inputs, 3, stride=stride, dilation=dilation, groups=inputs, bias=False
+            in_channels,
+            in_channels,
+            3,
+            stride=stride,
+            dilation=dilation,
+            groups=in_channels,
+            bias=False,
         )
-        self.bn1 = nn.BatchNorm2d(inputs, eps=1e-3)
-        self.pointwise = conv1x1(inputs, outputs)
-        self.bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.bn1 = nn.BatchNorm2d(in_channels, eps=1e-3)
+        self.pointwise = conv1x1(in_channels, out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [N, outputs, H / stride, W / stride]."""
+        """Return [N, out_channels, H / stride, W / stride]."""
         x = F.relu6(self.bn1(self.depthwise(self.pad(x))))
         return F.relu6(self.bn2(self.pointwise(x)))
 

@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
-def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:
+def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
     """A point-wise convolution without bias."""
-    return nn.Conv2d(inputs, outputs, kernel_size=1, bias=False)
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
 
 
-def conv3x3(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+def conv3x3(
+    in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1
+) -> nn.Conv2d:
     """A 3x3 convolution without bias, padded so that stride 1 keeps the size."""
     return nn.Conv2d(
-        inputs,
-        outputs,
+        in_channels,
+        out_channels,
         kernel_size=3,
         stride=stride,
         padding=dilation,

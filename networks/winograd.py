@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from networks.inference import InferenceNetwork
+from networks.fused import FusedNetwork
 
 __all__ = ["WinogradConv", "with_winograd"]
 
@@ -52,7 +52,7 @@ _OUTPUT: Final = (
 )
 
 
-def with_winograd(network: InferenceNetwork, side: int) -> InferenceNetwork | None:
+def with_winograd(network: FusedNetwork, side: int) -> FusedNetwork | None:
     """The same network with its large 3x3 convolutions replaced; None if it has none.
 
     Args:
@@ -86,14 +86,14 @@ class WinogradConv(nn.Module):
         self.dilation, self.size = conv.dilation[0], size
         kernel = torch.tensor(_KERNEL, dtype=torch.float64)
         weight = torch.einsum("ai,ocij,bj->aboc", kernel, conv.weight.detach().double(), kernel)
-        self.weight = weight.flatten(0, 1).float().contiguous()  # [36, outputs, inputs]
+        self.weight = weight.flatten(0, 1).float().contiguous()  # [36, out_channels, in_channels]
         self.bias = conv.bias.detach()
         self.input_transform, self.output_transform = _both_ways(_INPUT), _both_ways(_OUTPUT)
         self.tile_pixels = _tile_pixels(size, self.dilation)
         self.pixel_places = _pixel_places(size, self.dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [1, inputs, H, W] to [1, outputs, H, W]."""
+        """Map [1, in_channels, H, W] to [1, out_channels, H, W]."""
         d, (height, width) = self.dilation, self.size
         pixels = F.pad(x, (d, d, d, d)).permute(0, 2, 3, 1).reshape(-1, self.weight.shape[2])
         tiles = pixels.index_select(0, self.tile_pixels).view(_IN**2, -1)
@@ -132,7 +132,7 @@ def _positions(length: int, dilation: int, count: int) -> Tensor:
     return first + dilation * torch.arange(count)[:, None]
 
 
-def _sizes(network: InferenceNetwork, side: int) -> Iterator[tuple[str, tuple[int, int]]]:
+def _sizes(network: FusedNetwork, side: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """Each convolution's name and the height and width of what it is given."""
     found: dict[str, tuple[int, int]] = {}
     hooks = []
@@ -152,7 +152,7 @@ def _sizes(network: InferenceNetwork, side: int) -> Iterator[tuple[str, tuple[in
     yield from found.items()
 
 
-def _pays(network: InferenceNetwork, name: str, size: tuple[int, int]) -> bool:
+def _pays(network: FusedNetwork, name: str, size: tuple[int, int]) -> bool:
     conv = network.get_submodule(name)
     assert isinstance(conv, nn.Conv2d)
     return (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from iog.models.checkpoint import save
-from iog.models.registry import TABLE
+from iog.models.checkpoint import Checkpoint, write_checkpoint
+from iog.models.spec import own_spec
 from networks import build_network
 
 
@@ -17,16 +17,11 @@ def write_random_lite(path: Path, *, input_size: int | None = None) -> Path:
 
     With a smaller ``input_size`` every step of a request is the real one, and takes less time.
     """
-    row = TABLE["iog-lite"]
+    spec = own_spec(path, architecture="iog-lite")
+    if input_size is not None:
+        spec = replace(spec, crop=replace(spec.crop, input_size=input_size))
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = build_network(row.architecture)
-    save(
-        path,
-        network.state_dict(),
-        architecture=row.architecture,
-        crop=row.crop if input_size is None else replace(row.crop, input_size=input_size),
-        threshold=row.threshold,
-        metadata={},
-    )
+        network = build_network(spec.architecture)
+    write_checkpoint(path, Checkpoint(spec, network.state_dict()))
     return path

@@ -13,7 +13,8 @@ from PIL import Image
 from dataloaders.geometry import CropRule
 from iog.errors import SettingsError, UnusableRequest, WeightsError
 from iog.masks import Mask, union
-from iog.models.checkpoint import save
+from iog.models.checkpoint import Checkpoint, write_checkpoint
+from iog.models.spec import own_spec
 from iog.settings import Settings
 from model_handler import ModelHandler
 from networks import build_network
@@ -38,14 +39,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small-framed network with random weights whose masks are neither empty nor full."""
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "random.pt"
-    save(
-        path,
-        build_network("iog-lite").state_dict(),
-        architecture="iog-lite",
-        crop=CropRule(input_size=64, margin_px=6, margin_ratio=0.18, corner_offset=2, fwhm=4),
-        threshold=0.5,
-        metadata={},
-    )
+    crop = CropRule(input_size=64, margin_px=6, margin_ratio=0.18, corner_offset=2, fwhm=4)
+    spec = own_spec(path, architecture="iog-lite", crop=crop)
+    write_checkpoint(path, Checkpoint(spec, build_network("iog-lite").state_dict()))
     return path
 
 
@@ -212,8 +208,8 @@ def test_files_like_the_published_ones_run_through_the_same_code(
     for clicks in ([(25.0, 30.0)], [(25.0, 30.0), (20.0, 55.0)]):
         found = predict(handler, FILE, boxes=[LEFT], pos_points=clicks, neg_points=[])
         assert found.array.shape == (90, 120)
-    refines = architecture.endswith("refinement")
-    assert handler.cache_stats()["crop"] == ((1, 1) if refines else (0, 2))
+    has_click_branch = architecture.endswith("refinement")
+    assert handler.cache_stats()["crop"] == ((1, 1) if has_click_branch else (0, 2))
 
 
 def test_fractions_instead_of_pixels_are_refused(handler: ModelHandler) -> None:

@@ -18,6 +18,7 @@ from iog.decoding import read_pixels
 from iog.errors import UnusableRequest
 from iog.image import Image
 from iog.masks import Mask
+from iog.models.spec import REGISTRY
 from iog.predictor import Predictor, load
 from iog.prompts import Prompt
 
@@ -31,8 +32,11 @@ ROOT = Path(__file__).parent.parent
 class RecordingEngine:
     """Keeps what it was given and answers with a disc at ``answer`` (network frame)."""
 
-    def __init__(self, *, refines: bool, answer: tuple[int, int] = (20, 40)) -> None:
-        self.refines = refines
+    spec = REGISTRY["iog-lite"]
+    name, device, precision = "recording", "cpu", "fp32"
+
+    def __init__(self, *, has_click_branch: bool, answer: tuple[int, int] = (20, 40)) -> None:
+        self.has_click_branch = has_click_branch
         self.inputs: list[NDArray[np.float32]] = []
         self.clicks: list[NDArray[np.float32]] = []
         yy, xx = np.mgrid[:64, :64]
@@ -68,7 +72,7 @@ def _peak(plane: NDArray[np.float32]) -> tuple[int, int]:
 
 
 def test_the_network_sees_colours_the_click_and_all_four_corners() -> None:
-    engine = RecordingEngine(refines=True)
+    engine = RecordingEngine(has_click_branch=True)
     ask(_predictor(engine), Prompt(BOX, ((60.0, 50.0),)))
     (x,) = engine.inputs
     crop = Crop.around(BOX, RULE)
@@ -81,12 +85,12 @@ def test_the_network_sees_colours_the_click_and_all_four_corners() -> None:
 
 class TestRefinement:
     def test_the_first_maps_also_go_to_the_click_branch(self) -> None:
-        engine = RecordingEngine(refines=True)
+        engine = RecordingEngine(has_click_branch=True)
         ask(_predictor(engine), Prompt(BOX, ((60.0, 50.0),)))
         np.testing.assert_array_equal(engine.clicks[0], engine.inputs[0][3:])
 
     def test_later_clicks_go_to_the_click_branch_only(self) -> None:
-        engine = RecordingEngine(refines=True)
+        engine = RecordingEngine(has_click_branch=True)
         predictor, crop = _predictor(engine), Crop.around(BOX, RULE)
         ask(predictor, Prompt(BOX, ((60.0, 50.0),)))
         ask(predictor, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0)), ((45.0, 85.0),)))
@@ -98,7 +102,7 @@ class TestRefinement:
         assert outside[row, column] == 255
 
     def test_the_next_click_on_the_same_box_is_not_encoded_again(self) -> None:
-        engine, cache = RecordingEngine(refines=True), Cache(CACHE_BYTES)
+        engine, cache = RecordingEngine(has_click_branch=True), Cache(CACHE_BYTES)
         predictor = _predictor(engine, cache)
         first = Prompt(BOX, ((60.0, 50.0),))
         ask(predictor, first, key="a")
@@ -110,7 +114,7 @@ class TestRefinement:
         assert len(engine.inputs) == 4
 
     def test_images_without_a_key_are_never_taken_for_each_other(self) -> None:
-        engine = RecordingEngine(refines=True)
+        engine = RecordingEngine(has_click_branch=True)
         predictor = _predictor(engine, Cache(CACHE_BYTES))
         for _ in range(2):
             ask(predictor, Prompt(BOX, ((60.0, 50.0),)))
@@ -120,7 +124,7 @@ class TestRefinement:
 
 
 def test_without_a_click_branch_all_clicks_go_into_the_input() -> None:
-    engine, crop = RecordingEngine(refines=False), Crop.around(BOX, RULE)
+    engine, crop = RecordingEngine(has_click_branch=False), Crop.around(BOX, RULE)
     prompt = Prompt(BOX, ((60.0, 50.0), (80.0, 80.0)), ((45.0, 85.0),))
     ask(_predictor(engine), prompt)
     expected = guidance_maps(
@@ -134,31 +138,31 @@ def test_without_a_click_branch_all_clicks_go_into_the_input() -> None:
 
 class TestBoxOnly:
     def test_centre_first_then_the_most_interior_pixel(self) -> None:
-        engine = RecordingEngine(refines=True, answer=(20, 40))
+        engine = RecordingEngine(has_click_branch=True, answer=(20, 40))
         ask(_predictor(engine), Prompt(BOX))
         centre = Crop.around(BOX, RULE).pixel((70.0, 60.0))
         assert [_peak(x[3]) for x in engine.inputs] == [centre, (20, 40)]
 
     def test_no_second_pass_where_it_would_be_the_same(self) -> None:
         centre = Crop.around(BOX, RULE).pixel((70.0, 60.0))
-        engine = RecordingEngine(refines=True, answer=centre)
+        engine = RecordingEngine(has_click_branch=True, answer=centre)
         ask(_predictor(engine), Prompt(BOX))
         assert len(engine.inputs) == 1
 
     def test_an_empty_first_mask_stays(self) -> None:
-        engine = RecordingEngine(refines=True, answer=(-50, -50))
+        engine = RecordingEngine(has_click_branch=True, answer=(-50, -50))
         found = ask(_predictor(engine), Prompt(BOX))
         assert not found.any()
         assert len(engine.inputs) == 1
 
     def test_negative_clicks_are_heard(self) -> None:
-        engine, crop = RecordingEngine(refines=True), Crop.around(BOX, RULE)
+        engine, crop = RecordingEngine(has_click_branch=True), Crop.around(BOX, RULE)
         ask(_predictor(engine), Prompt(BOX, (), ((45.0, 85.0),)))
         column, row = crop.pixel((45.0, 85.0))
         assert engine.clicks[-1][1][row, column] == 255
 
     def test_negative_clicks_do_not_move_the_point_nor_encode_again(self) -> None:
-        engine, cache = RecordingEngine(refines=True), Cache(CACHE_BYTES)
+        engine, cache = RecordingEngine(has_click_branch=True), Cache(CACHE_BYTES)
         predictor = _predictor(engine, cache)
         for negatives in ((), ((45.0, 85.0),), ((45.0, 85.0), (95.0, 35.0))):
             ask(predictor, Prompt(BOX, (), negatives), key="a")
@@ -168,16 +172,16 @@ class TestBoxOnly:
 
 @pytest.mark.parametrize("click", [(-500.0, 60.0), (70.0, 1e6)])
 def test_a_click_outside_the_crop_moves_to_its_edge(click: tuple[float, float]) -> None:
-    engine = RecordingEngine(refines=True)
+    engine = RecordingEngine(has_click_branch=True)
     ask(_predictor(engine), Prompt(BOX, (click,)))
     assert engine.inputs[0][3].max() == 255
 
 
-@pytest.mark.parametrize("refines", [True, False])
+@pytest.mark.parametrize("has_click_branch", [True, False])
 def test_of_an_image_only_windows_that_were_not_seen_yet_are_asked_for(
-    refines: bool, monkeypatch: pytest.MonkeyPatch
+    has_click_branch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, asked = RecordingEngine(refines=refines), list[Crop]()
+    engine, asked = RecordingEngine(has_click_branch=has_click_branch), list[Crop]()
 
     def window(self: Image, crop: Crop) -> NDArray[np.float32]:
         asked.append(crop)
@@ -188,14 +192,14 @@ def test_of_an_image_only_windows_that_were_not_seen_yet_are_asked_for(
     for clicks in (((60.0, 50.0),), ((60.0, 50.0), (80.0, 80.0)), ((70.0, 50.0),)):
         ask(predictor, Prompt(BOX, clicks), key="a")
     assert asked == [Crop.around(BOX, RULE)]
-    plain = RecordingEngine(refines=refines)
+    plain = RecordingEngine(has_click_branch=has_click_branch)
     ask(_predictor(plain), Prompt(BOX, ((70.0, 50.0),)))
     np.testing.assert_array_equal(engine.inputs[-1], plain.inputs[0])
 
 
 def test_a_click_on_the_object_and_one_on_the_background_are_two_things() -> None:
     """For a network without a click branch, whose crop depends on all clicks."""
-    engine = RecordingEngine(refines=False)
+    engine = RecordingEngine(has_click_branch=False)
     predictor = _predictor(engine, Cache(CACHE_BYTES))
     ask(predictor, Prompt(BOX, ((60.0, 50.0), (80.0, 80.0))), key="a")
     ask(predictor, Prompt(BOX, ((60.0, 50.0),), ((80.0, 80.0),)), key="a")
@@ -209,7 +213,7 @@ CLICK = (60.0, 50.0)
 
 @pytest.fixture
 def engine() -> RecordingEngine:
-    return RecordingEngine(refines=True)
+    return RecordingEngine(has_click_branch=True)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dataloaders.geometry import CropRule
-    from iog.engines.exporting import Crops
+    from iog.engines.export import Crops
+    from iog.models.spec import ModelSpec
 
 __all__ = ["export"]
 
@@ -45,12 +45,13 @@ _Output = Annotated[
 def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
     from iog.cores import available_cores
-    from iog.engines.exporting import export as write
+    from iog.engines.engine import read_manifest
+    from iog.engines.export import export as write
 
     settings = Settings.from_env()
     rows = []
     for name in model or [settings.model]:
-        made = write(
+        folder = write(
             name,
             weights_dir=settings.weights_dir,
             output=output,
@@ -58,11 +59,11 @@ def export(model: _Models = None, output: _Output = None) -> None:
             crops=_crops if _EXAMPLES.is_dir() else None,  # an image may hold the code alone
             threads=settings.threads or available_cores(),
         )
-        typer.echo(f"Wrote {made.folder}", err=True)
-        for precision, parity in made.parity.items():
+        typer.echo(f"Wrote {folder}", err=True)
+        for precision, parity in read_manifest(folder)["metadata"]["parity"].items():
             rows.append(
                 (
-                    made.row.name,
+                    folder.name,
                     precision,
                     f"{parity['logit']:.5f}",
                     f"{parity['probability']:.5f}",
@@ -75,7 +76,7 @@ def export(model: _Models = None, output: _Output = None) -> None:
     Table(title, head, tuple(rows), names=2).show()
 
 
-def _crops(rule: CropRule) -> Crops:
+def _crops(spec: ModelSpec) -> Crops:
     """The example photographs as a network sees them, with a click and with a second one."""
     import cv2
     import numpy as np
@@ -83,16 +84,16 @@ def _crops(rule: CropRule) -> Crops:
     from iog.predictor import Predictor
     from iog.prompts import Prompt
 
-    recorder = _Recorder()
-    predictor = Predictor(recorder, rule, threshold=0.5)
+    recorder = _Recorder(spec)
+    predictor = Predictor(recorder, spec.crop, threshold=spec.threshold)
     for name, (box, (x, y)) in _PROMPTS.items():
         bgr = cv2.imread(str(_EXAMPLES / name))
         if bgr is None:
             continue
         image = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
-        beside = (float(box[0] + 3), float(box[1] + 3))
+        background = (float(box[0] + 3), float(box[1] + 3))
         predictor.set_image(image)
-        for negative in ((), (beside,)):
+        for negative in ((), (background,)):
             predictor.probability(Prompt(box, ((x, y),), negative))
     return recorder.seen
 
@@ -100,9 +101,11 @@ def _crops(rule: CropRule) -> Crops:
 class _Recorder:
     """An engine that keeps what it is given."""
 
-    refines = True
+    name, device, precision = "recorder", "cpu", "fp32"
+    has_click_branch = True
 
-    def __init__(self) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
         self.seen: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
     def encode(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

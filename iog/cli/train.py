@@ -156,7 +156,7 @@ def _completed(config: TrainingConfig, start: Any) -> TrainingConfig:  # noqa: A
     """Network, crop rule and threshold of the initial weights, if the recipe names none."""
     from dataclasses import replace
 
-    from iog.models.checkpoint import Weights
+    from iog.models.checkpoint import Checkpoint
     from networks import ARCHITECTURES
 
     if config.architecture:
@@ -164,13 +164,13 @@ def _completed(config: TrainingConfig, start: Any) -> TrainingConfig:  # noqa: A
             known = ", ".join(ARCHITECTURES)
             raise SettingsError(f"architecture is {config.architecture!r}; known: {known}")
         return config
-    if not isinstance(start, Weights):
+    if not isinstance(start, Checkpoint):
         raise SettingsError(
             "this recipe goes on from the weights of a whole network: give --initial, such as "
             "--initial iog-lite"
         )
-    row = start.row
-    return replace(config, architecture=row.architecture, crop=row.crop, threshold=row.threshold)
+    spec = start.spec
+    return replace(config, architecture=spec.architecture, crop=spec.crop, threshold=spec.threshold)
 
 
 def _with_rate(config: TrainingConfig, rate: float | None) -> TrainingConfig:

@@ -11,7 +11,7 @@ from iog.errors import INSTALL_TORCH, WeightsError
 from iog.settings import Settings
 
 if TYPE_CHECKING:
-    from iog.models.registry import WeightsRow
+    from iog.models.spec import ModelSpec
 
 __all__ = ["app"]
 
@@ -26,13 +26,13 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from iog.models.registry import installed, locate, rows
+    from iog.models.spec import REGISTRY, installed, locate
 
     settings = Settings.from_env()
     table = Table("name", "network", "weights", box=None, pad_edge=False)
-    for row in rows():
-        path = locate(row.name, weights_dir=settings.weights_dir)
-        table.add_row(row.name, row.architecture, _state(row, path))
+    for spec in REGISTRY.values():
+        path = locate(spec.name, weights_dir=settings.weights_dir)
+        table.add_row(spec.name, spec.architecture, _state(spec, path))
     own = {name: _own(name, settings.weights_dir) for name in installed(settings.weights_dir)}
     for name, (architecture, state, _) in own.items():
         table.add_row(name, architecture, state)
@@ -43,14 +43,14 @@ def list_() -> None:
     for name, (*_, about) in own.items():
         console.print(f"  {name}: {about}")
     console.print("\n`iog weights fetch NAME` downloads what is not here. Terms:")
-    for row in rows():
-        console.print(f"  {row.name}: {row.licence}")
+    for spec in REGISTRY.values():
+        console.print(f"  {spec.name}: {spec.licence}")
 
 
-def _state(row: WeightsRow, path: Path | None) -> str:
+def _state(spec: ModelSpec, path: Path | None) -> str:
     if path is not None:
         return _here(path)
-    return "not here" if row.published else "missing"
+    return "not here" if spec.published else "missing"
 
 
 def _here(path: Path) -> str:
@@ -58,23 +58,27 @@ def _here(path: Path) -> str:
 
 
 def _own(name: str, weights_dir: Path) -> tuple[str, str, str]:
-    """Network, state and particulars of weights of one's own, as the file tells them."""
+    """Network, state and particulars of weights of your own, as their file states them."""
+    from iog.models.spec import resolve
+
     try:
-        from iog.models.checkpoint import open_weights
+        from iog.models.checkpoint import read_checkpoint
     except ModuleNotFoundError:
         return "?", "here", f"torch reads it: {INSTALL_TORCH}"
     try:
-        weights = open_weights(name, weights_dir=weights_dir)
+        spec = resolve(name, weights_dir=weights_dir)
+        found = read_checkpoint(spec)
     except WeightsError as error:
         return "?", "unusable", str(error)
-    metrics, data = weights.metadata.get("metrics"), weights.metadata.get("data")
-    row = weights.row
-    about = [f"crop to {row.crop.input_size} pixels", f"threshold {row.threshold:g}"]
+    metrics, data = found.metadata.get("metrics"), found.metadata.get("data")
+    spec = found.spec
+    assert spec.path is not None
+    about = [f"crop to {spec.crop.input_size} pixels", f"threshold {spec.threshold:g}"]
     if isinstance(data, str) and data:
         about.append(f"trained on {data}")
     if isinstance(metrics, dict) and isinstance(metrics.get("iou"), float):
         about.append(f"IoU {metrics['iou']:.3f} in validation")
-    return weights.row.architecture, _here(weights.path), ", ".join(about)
+    return spec.architecture, _here(spec.path), ", ".join(about)
 
 
 @app.command()
@@ -94,7 +98,7 @@ def install(
     force: Annotated[bool, typer.Option("--force", help="Replace weights of that name.")] = False,
 ) -> None:
     """Put weights of your own beside the others, under a name."""
-    from iog.models.installing import install as install_weights
+    from iog.models.checkpoint import install as install_weights
 
     folder = folder or Settings.from_env().weights_dir
     typer.echo(install_weights(file, name, folder=folder, force=force))
@@ -113,10 +117,10 @@ def fetch(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from iog.models.fetching import fetch as fetch_weights
-    from iog.models.fetching import row_of
+    from iog.models.fetching import spec_of
 
     settings = Settings.from_env()
-    typer.echo(f"Fetching {row_of(name).filename} ...", err=True)
+    typer.echo(f"Fetching {spec_of(name).filename} ...", err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
     task = bar.add_task(name, total=None)
@@ -147,24 +151,31 @@ def verify(
     ] = None,
 ) -> None:
     """Read and hash weights, and check that they fit their network."""
-    from iog.models.checkpoint import verify as verify_weights
-    from iog.models.registry import installed, locate, rows
+    from iog.models.checkpoint import read_checkpoint
+    from iog.models.files import sha256_of
+    from iog.models.spec import REGISTRY, installed, locate, resolve
 
     settings = Settings.from_env()
     folder = settings.weights_dir
-    present = [r.name for r in rows() if locate(r.name, weights_dir=folder)]
+    present = [name for name in REGISTRY if locate(name, weights_dir=folder)]
     present += installed(folder)
     failed = False
     for name in names or present:
         try:
-            report = verify_weights(name, weights_dir=folder, sha256=settings.sha256_of(name))
+            asked = settings.sha256_of(name)
+            spec = read_checkpoint(resolve(name, weights_dir=folder), sha256=asked).spec
+            assert spec.path is not None
+            digest = sha256_of(spec.path)
         except WeightsError as error:
             failed = True
             typer.echo(f"{name}: {error}", err=True)
         else:
+            standing = spec.standing(digest)
+            if asked is not None:
+                standing = "is the file IOG_WEIGHTS_SHA256 asks for"
             typer.echo(
-                f"{name}: good: {report.row.architecture}, {report.size} bytes, sha256 "
-                f"{report.sha256}; {report.standing}"
+                f"{name}: good: {spec.architecture}, {spec.path.stat().st_size} bytes, sha256 "
+                f"{digest}; {standing}"
             )
     if not names and not present:
         typer.echo("There are no weights on this machine; see `iog weights list`.", err=True)
@@ -175,6 +186,6 @@ def verify(
 @app.command()
 def path(name: _Name) -> None:
     """Print where the weights lie."""
-    from iog.models.registry import resolve
+    from iog.models.spec import resolve
 
-    typer.echo(resolve(name, weights_dir=Settings.from_env().weights_dir)[1])
+    typer.echo(resolve(name, weights_dir=Settings.from_env().weights_dir).path)

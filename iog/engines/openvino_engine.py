@@ -1,32 +1,40 @@
-"""The engine that runs exported models with OpenVINO, on the CPU and without torch."""
+"""The engine that runs exported models with OpenVINO, on the CPU and without torch.
+
+This is the one place that imports OpenVINO: without its telemetry, and with one core of it. Alone,
+`import openvino` looks up Google Analytics, starts a thread and writes `~/intel` wherever the
+package openvino-telemetry is installed, and pip installs the two together.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-from typing import TYPE_CHECKING, Final
+import sys
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iog.engines.exports import DECODER, ENCODER, Export
+from iog.engines.engine import DECODER, ENCODER, FP32, HINTS, read_manifest
 from iog.errors import SettingsError
+from iog.models.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from iog.engines.openvino_library import openvino
+# None makes Python refuse the import, and OpenVINO then takes the stub that it has for that case.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
-__all__ = ["HINTS", "OpenVINOEngine", "is_installed"]
+import openvino  # noqa: E402
 
-HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
-"""Our precisions and OpenVINO's names for them. It is always told one: left to itself it takes
-bf16 wherever the CPU has it, and the same file answers differently on different machines."""
+__all__ = ["CORE", "OpenVINOEngine", "openvino"]
 
-OpenVINOCrop = tuple["openvino.Tensor", ...]
+CORE: Final = openvino.Core()
+"""The only core of the process, which lives as long as that.
+
+Each core gives its thread another stack for signals, and frees it with itself. When two cores go in
+the order they came in, the second puts the freed stack of the first back in place, and the next
+signal that Python handles (Ctrl-C, a worker of a data loader that ends) is a segmentation fault.
+"""
+
+OpenVINOCrop = tuple[openvino.Tensor, ...]
 """What the encoder put out: the decoder's inputs, or the probability [1, 1, S, S]."""
-
-
-def is_installed() -> bool:
-    """Whether OpenVINO can be imported."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 class OpenVINOEngine:
@@ -35,21 +43,22 @@ class OpenVINOEngine:
     Threads are not pinned to cores: several workers would be pinned to the same ones.
 
     Args:
-        export: the model.
+        folder: an export of the model.
+        spec: the model; crop rule and threshold become those of the export.
         precision: ``fp32`` or ``bf16``.
         threads: CPU threads; None leaves it to OpenVINO.
 
     Raises:
-        SettingsError: the precision is not to be had on this CPU.
+        SettingsError: the CPU does not have the precision.
+        WeightsError: the export does not describe itself.
     """
 
     name = "openvino"
+    device = "cpu"
 
     def __init__(
-        self, export: Export, *, precision: str = "fp32", threads: int | None = None
+        self, folder: Path, spec: ModelSpec, *, precision: str = "fp32", threads: int | None = None
     ) -> None:
-        from iog.engines.openvino_library import CORE
-
         if precision == "bf16" and "BF16" not in CORE.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
@@ -65,25 +74,29 @@ class OpenVINOEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
 
+        manifest = read_manifest(folder)
+        self.spec = spec.described_by(manifest, where=folder, kind="openvino")
+        self.precision = precision
+        clicks = DECODER in manifest["files"]
+        if precision == "fp32" and f"{FP32}/{ENCODER}" in manifest["files"]:
+            folder = folder / FP32
+
         def request(name: str) -> openvino.InferRequest:
-            # Reading by path maps the weights.
-            model = CORE.read_model(export.model(name, precision))
-            if export.refines:
+            model = CORE.read_model(folder / name)  # by path, which maps the weights
+            if clicks:
                 model = _plain_features(model, HINTS[precision])
             return CORE.compile_model(model, "CPU", options).create_infer_request()
 
         self._encoder = request(ENCODER)
-        self._decoder = request(DECODER) if export.refines else None
+        self._decoder = request(DECODER) if clicks else None
 
     @property
-    def refines(self) -> bool:
+    def has_click_branch(self) -> bool:
         """Whether the model has a decoder for clicks."""
         return self._decoder is not None
 
     def encode(self, x: NDArray[np.float32]) -> OpenVINOCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
-        from iog.engines.openvino_library import openvino
-
         # Tensors of its own for the outputs: the request's are overwritten by the next inference.
         outputs = tuple(
             openvino.Tensor(output.element_type, output.shape)
@@ -104,15 +117,13 @@ class OpenVINOEngine:
         return probability
 
     def nbytes(self, encoded: OpenVINOCrop) -> int:
-        """Memory that an encoded crop takes."""
+        """Bytes that an encoded crop takes."""
         return sum(tensor.byte_size for tensor in encoded)
 
 
 def _infer(
     request: openvino.InferRequest, maps: NDArray[np.float32], encoded: OpenVINOCrop
 ) -> None:
-    from iog.engines.openvino_library import openvino
-
     array = np.ascontiguousarray(maps[None])
     request.set_input_tensor(0, openvino.Tensor(array, shared_memory=True))
     for number, tensor in enumerate(encoded, start=1):
@@ -128,8 +139,6 @@ def _plain_features(model: openvino.Model, kind: str) -> openvino.Model:
             only output of a decoder.
         kind: element type of the features.
     """
-    from iog.engines.openvino_library import openvino
-
     steps = openvino.preprocess.PrePostProcessor(model)
     features = [steps.input(number) for number in range(1, len(model.inputs))]
     if len(model.outputs) > 1:

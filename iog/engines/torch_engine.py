@@ -1,30 +1,149 @@
-"""The engine that needs nothing but torch, on the CPU or a CUDA device."""
+"""The engine that runs fused networks with torch, on the CPU or a CUDA device.
+
+Fusing gives every process parameters of its own. So the first process that fuses a file of weights
+writes the result into the weights folder, and all processes map that file: its pages are in memory
+once, however many workers there are. Where the folder cannot be written, each worker has its own
+copy.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iog.errors import SettingsError
-from networks.inference import EncodedCrop, InferenceNetwork
+from iog.errors import SettingsError, WeightsError
+from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from iog.models.files import check_hash, sha256_of
+from iog.models.spec import ModelSpec
+from networks import build_network
+from networks.fused import EncodedCrop, FusedNetwork, fuse
 
-__all__ = ["DTYPES", "TorchEngine", "choose_device", "choose_dtype"]
+__all__ = [
+    "DTYPES",
+    "TorchEngine",
+    "choose_device",
+    "choose_dtype",
+    "load_fused",
+    "start_torch",
+]
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WARM_UP_RUNS: Final = 3
+_LOG: Final = logging.getLogger(__name__)
 
 _Function = Callable[..., tuple[torch.Tensor, ...]]
+
+
+def start_torch(
+    spec: ModelSpec,
+    *,
+    weights_dir: Path,
+    sha256: str | None,
+    precision: str,
+    device: str,
+    threads: int,
+) -> TorchEngine:
+    """Load a model; for arguments and errors see ``start_engine``."""
+    torch.set_num_threads(threads)
+    place = choose_device(device)
+    dtype = choose_dtype(precision, place)
+    network, checkpoint = load_fused(
+        spec,
+        weights_dir=weights_dir,
+        sha256=sha256,
+        dtype=torch.float32 if place == "cuda" else dtype,
+    )
+    if place == "cuda":
+        network = network.to(place).cast(dtype)
+        if precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+    return TorchEngine(network, checkpoint.spec, precision=precision)
+
+
+def load_fused(
+    spec: ModelSpec,
+    *,
+    weights_dir: Path,
+    sha256: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[FusedNetwork, Checkpoint]:
+    """Load a model for predicting on the CPU, fused at most once on this machine.
+
+    Args:
+        spec: the model, with its path.
+        weights_dir: fused weights are kept in its folder ``fused``.
+        sha256: refuse any file but the one with this hash.
+        dtype: what to calculate in; see ``FusedNetwork.cast``.
+
+    Returns:
+        The network, and the fused checkpoint that holds its parameters.
+
+    Raises:
+        WeightsError: see ``read_checkpoint``.
+    """
+    assert spec.path is not None
+    digest = check_hash(spec, sha256=sha256) or sha256_of(spec.path)
+    kind = str(dtype).removeprefix("torch.")
+    kept = weights_dir / "fused" / f"{spec.path.stem}-{digest[:16]}-{kind}.pt"
+    found = _read_kept(kept, spec, digest, dtype)
+    if found is not None:
+        return found
+    plain = read_checkpoint(spec)
+    network = fuse(plain.network()).cast(dtype)
+    made = Checkpoint(plain.spec, network.state_dict(), plain.metadata, fused_from=digest)
+    if _keep(kept, made):
+        return _read_kept(kept, spec, digest, dtype) or (network, made)
+    return network, made
+
+
+def _keep(kept: Path, made: Checkpoint) -> bool:
+    """Write fused weights in place of older ones of the same name; False if that fails."""
+    stem, _, kind = kept.stem.rsplit("-", 2)
+    try:
+        write_checkpoint(kept, made)
+        for older in kept.parent.glob("*.pt"):
+            if older != kept and older.stem.rsplit("-", 2)[::2] == [stem, kind]:
+                older.unlink(missing_ok=True)  # a process that has it mapped keeps it
+    except OSError as error:
+        _LOG.info("Fused weights are not kept, each worker has its own: %s", error)
+        return False
+    return True
+
+
+def _read_kept(
+    kept: Path, spec: ModelSpec, digest: str, dtype: torch.dtype
+) -> tuple[FusedNetwork, Checkpoint] | None:
+    """What ``_keep`` wrote for these weights; None if there is nothing that can be used."""
+    if not kept.is_file():
+        return None
+    try:
+        checkpoint = read_checkpoint(replace(spec, path=kept, sha256=None), fused=True)
+        if checkpoint.fused_from != digest:
+            return None
+        with torch.device("meta"):
+            network = fuse(build_network(checkpoint.spec.architecture))
+        network.load_state_dict(checkpoint.state, strict=True, assign=True)
+    except (WeightsError, RuntimeError) as error:
+        _LOG.warning("%s is not usable and will be made again: %s", kept.name, error)
+        return None
+    network.cast(dtype)
+    return network.requires_grad_(False), replace(
+        checkpoint, spec=replace(checkpoint.spec, path=spec.path, sha256=spec.sha256)
+    )
 
 
 def choose_device(wanted: str) -> str:
     """``cuda`` where it is wanted or there is one, else ``cpu``.
 
     Raises:
-        SettingsError: CUDA is wanted and not to be had.
+        SettingsError: CUDA is wanted, and there is none.
     """
     if wanted == "cpu":
         return "cpu"
@@ -67,20 +186,29 @@ class TorchEngine:
     converting them would copy them out of the file that several workers share.
 
     Args:
-        network: for predicting; its parameters decide the device and the precision.
+        network: its parameters decide the device.
+        spec: the model.
+        precision: what its parameters were cast to.
     """
 
     name = "torch"
 
-    def __init__(self, network: InferenceNetwork) -> None:
+    def __init__(self, network: FusedNetwork, spec: ModelSpec, *, precision: str = "fp32") -> None:
+        self.spec = spec
+        self.precision = precision
         self._network = network
         self._device = next(network.parameters()).device
         self._graphs: dict[tuple[object, ...], _Graph] = {}
 
     @property
-    def refines(self) -> bool:
+    def device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self._device.type
+
+    @property
+    def has_click_branch(self) -> bool:
         """True for the networks with a click branch."""
-        return self._network.refines
+        return self._network.has_click_branch
 
     def encode(self, x: NDArray[np.float32]) -> EncodedCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
@@ -90,14 +218,14 @@ class TorchEngine:
     def decode(self, encoded: EncodedCrop, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability float32 [S, S]; see ``Engine``."""
         with torch.inference_mode():
-            if self.refines:
+            if self.has_click_branch:
                 encoded = self._run("decode", self._decode, self._tensor(clicks), *encoded)
             probability = torch.sigmoid(encoded[0].float())
         array: NDArray[np.float32] = probability[0, 0].cpu().numpy()
         return array
 
     def nbytes(self, encoded: EncodedCrop) -> int:
-        """Memory that an encoded crop takes."""
+        """Bytes that an encoded crop takes."""
         return sum(t.nbytes for t in encoded)
 
     def _decode(self, clicks: torch.Tensor, *encoded: torch.Tensor) -> tuple[torch.Tensor]:
@@ -108,7 +236,7 @@ class TorchEngine:
     ) -> tuple[torch.Tensor, ...]:
         if self._device.type != "cuda":
             return function(*inputs)
-        # One graph for each frame: a model has one, and only tests use more.
+        # One graph for each input size: a model has one, and only tests use more.
         key = (name, *(tuple(t.shape) for t in inputs))
         if key not in self._graphs:
             self._graphs[key] = _Graph(function, inputs)

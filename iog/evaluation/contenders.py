@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from dataloaders.geometry import CropRule
 from iog.evaluation.baselines import BASELINES
 from iog.evaluation.segmenters import PredictorSegmenter, Segmenter
-from iog.models.registry import resolve
-from iog.models.weightfiles import sha256_of
+from iog.models.files import sha256_of
+from iog.models.spec import resolve
 from iog.settings import Settings
 from model_handler import ModelHandler
 
@@ -44,7 +44,8 @@ def contender(settings: Settings) -> Contender:
     handler = ModelHandler(settings)
     handler.warm_up()
     described = handler.describe()
-    path = resolve(name, weights_dir=settings.weights_dir)[1]
+    path = resolve(name, weights_dir=settings.weights_dir).path
+    assert path is not None
     return Contender(
         name=str(described["model"]),
         description={**described, "sha256": sha256_of(path)},

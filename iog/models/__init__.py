@@ -1,1 +1,1 @@
-"""What a model is, where its weights are, how a file of weights is read and written."""
+"""What a model is, where its weights lie, and how a file of weights is read and written."""

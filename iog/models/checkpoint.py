@@ -1,227 +1,125 @@
-"""Load the weights of any supported file into a network, and save checkpoints of our own.
+"""Read the weights of any supported file, and write checkpoints of our own.
 
-Three kinds of file are read, as zip archives (PyTorch since 1.6) and in the older form:
+Three kinds of PyTorch file are read, as zip archives (since PyTorch 1.6) and in the older form:
 
 * a plain state dict, such as the published files, with or without the ``num_batches_tracked``
   counters that PyTorch before 0.4.1 did not write;
-* a checkpoint of ``save``, which says itself what network it is and how to feed it:
-  ``{"format": "iog", "version": 2, "architecture", "crop", "threshold", "metadata",
-  "state_dict"}``;
-* the same with an optimiser's state under ``"training"``, which loading ignores.
+* a checkpoint of ``write_checkpoint``, which describes itself (``ModelSpec.description``):
+  ``{"format": "iog", "version": 2, "kind", "architecture", "crop", "threshold", "metadata",
+  "state_dict"}``, and with ``"training"`` where a run can go on from it;
+* the same of kind ``fused`` with ``"weights_sha256"``, which engines keep to share between workers.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from dataloaders.geometry import CropRule, crop_fields
 from iog.errors import WeightsError
-from iog.models.registry import WeightsRow, own_row, resolve
-from iog.models.weightfiles import check_identity, read, sha256_of, writing
+from iog.models.files import check_hash, read_torch, writing
+from iog.models.spec import REGISTRY, Kind, ModelSpec, own_spec
 from networks import ARCHITECTURES, build_network
-from networks.statedicts import closest, complete, find_misfit
 
-__all__ = [
-    "Checkpoint",
-    "LoadedModel",
-    "Report",
-    "Weights",
-    "inspect",
-    "load",
-    "open_weights",
-    "read_checkpoint",
-    "save",
-    "verify",
-]
+__all__ = ["Checkpoint", "install", "read_checkpoint", "write_checkpoint"]
 
-FORMAT: Final = "iog"
-VERSION: Final = 2
-"""Files of version 1 call the crop rule's ``input_size`` ``frame``, and are read as well."""
-_STANDINGS: Final = {
-    (True, True): "equals the published file",
-    (True, False): "equals the public copy that is known, which nobody has confirmed",
-    (False, True): "is the file that comes with this project",
-    (False, False): "equals the file that is known, which nobody has confirmed",
-}
-"""Of a file with the hash of its row, by whether it is published and the hash is confirmed."""
+_COUNTER: Final = "num_batches_tracked"
+"""Ends the keys of BatchNorm's step counters, which no prediction uses and old files lack."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BASELINES: Final = ("box", "ellipse", "grabcut")
+"""Names that mean something else to `iog evaluate --model`."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A self-describing checkpoint, as ``save`` wrote it."""
+    """A file of weights."""
 
-    architecture: str
-    crop: CropRule
-    threshold: float
-    metadata: Mapping[str, Any]
+    spec: ModelSpec
+    """What the model is, with the crop rule and the threshold that the file states."""
+    state: Mapping[str, Tensor]
+    """All keys of the network's state dict, in its order and dtypes: of the trained network, or of
+    the fused one."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     """JSON values: training data, configuration, metrics, commit."""
-    state: Mapping[str, Tensor]
-    """Parameters and buffers in the dtype they are stored in."""
-    training: Mapping[str, Any]
-    """What resuming needs (optimiser, step, ...); empty in a checkpoint for serving."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What resuming needs (optimiser, step, ...): tensors, numbers, strings, lists and dicts of
+    them. Empty in a checkpoint for serving."""
+    fused_from: str | None = None
+    """The hash of the file that a fused checkpoint was made from; None for a trained network."""
+    mapped: bool = False
+    """Whether the tensors that the file stores in their dtype are pages of it, which all processes
+    with the file share."""
+
+    def network(self) -> nn.Module:
+        """The trained network with these weights, in evaluation mode and without gradients.
+
+        The parameters are the checkpoint's tensors, not copies.
+        """
+        with torch.device("meta"):
+            network = build_network(self.spec.architecture)
+        network.load_state_dict(self.state, strict=True, assign=True)
+        return network.eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """An opened file that fits one of our networks."""
+def read_checkpoint(
+    source: ModelSpec | Path, *, sha256: str | None = None, fused: bool = False
+) -> Checkpoint:
+    """Read and check a file of weights.
 
-    row: WeightsRow
-    """What the model is: the table's row, with what the file says of itself in place of it."""
-    path: Path
-    sha256: str | None
-    """The file's hash, if there was anything to compare it with."""
-    state: Mapping[str, Tensor]
-    """Exactly the keys of the network's state dict; floating-point tensors are float32."""
-    metadata: Mapping[str, Any]
-    mapped: bool
-    """Whether tensors stored as float32 are shared between processes (see ``weightfiles.read``)."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A file that would be loaded, described."""
-
-    row: WeightsRow
-    path: Path
-    size: int
-    """Bytes."""
-    sha256: str
-    standing: str
-    """How the hash compares with what is known, in words."""
-    mapped: bool
-    """See ``Weights.mapped``."""
-    metadata: Mapping[str, Any]
-    """What a checkpoint of ours says of its making."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network ready to predict, and how to feed it."""
-
-    network: nn.Module
-    """In evaluation mode, without gradients."""
-    row: WeightsRow
-    """Name, architecture, crop rule, default threshold, licence."""
-    path: Path
-    metadata: Mapping[str, Any]
-
-
-def load(
-    name_or_path: str,
-    *,
-    weights_dir: Path,
-    sha256: str | None = None,
-    device: torch.device | str = "cpu",
-) -> LoadedModel:
-    """Build a network and give it its weights.
-
-    On the CPU the parameters are views of the mapped file where it allows that, so several
-    processes with the same model hold its float32 weights in memory once.
+    A checkpoint of ours says itself what it is. A plain state dict is recognised by its keys and
+    shapes, and gets the crop rule and threshold of the first registered model with its network.
 
     Args:
-        name_or_path: a name of ``iog.models.registry`` or a path.
-        weights_dir: the folder that names are looked up in.
+        source: a model with its path, or the path of a file of your own.
         sha256: refuse any file but the one with this hash (``IOG_WEIGHTS_SHA256``).
-        device: where the parameters go.
+        fused: whether the file has to hold a fused network. Its state is passed on as it is.
 
     Raises:
         WeightsError: the file is missing, unreadable, of another network or not the one asked for.
     """
-    weights = open_weights(name_or_path, weights_dir=weights_dir, sha256=sha256)
-    with torch.device("meta"):
-        network = build_network(weights.row.architecture)
-    network.load_state_dict(weights.state, strict=True, assign=True)
-    network.eval().requires_grad_(False).to(device)
-    return LoadedModel(network, weights.row, weights.path, weights.metadata)
+    spec = own_spec(source) if isinstance(source, Path) else source
+    path = spec.path
+    assert path is not None
+    check_hash(spec, sha256=sha256)
+    content, mapped = read_torch(path)
+    if not (isinstance(content, dict) and content.get("format") == "iog"):
+        state = _tensors(content, path=path)
+        if not spec.architecture:
+            spec = own_spec(path, architecture=_closest(state))
+        return Checkpoint(spec, _fitting(state, spec), mapped=mapped)
+    kind: Kind = "fused" if fused else "plain"
+    spec = spec.described_by(content, where=path, kind=kind)
+    training = content.get("training", {})
+    if not isinstance(training, dict):
+        raise WeightsError(f"{path} holds a training that is no dict: save it again.")
+    state = _tensors(content.get("state_dict"), path=path)
+    return Checkpoint(
+        spec,
+        state if fused else _fitting(state, spec),
+        metadata=content["metadata"],
+        training=training,
+        fused_from=content.get("weights_sha256"),
+        mapped=mapped,
+    )
 
 
-def open_weights(name_or_path: str, *, weights_dir: Path, sha256: str | None = None) -> Weights:
-    """Find, read and check a file of weights without building its network; see ``load``."""
-    row, path = resolve(name_or_path, weights_dir=weights_dir)
-    return inspect(path, row=row, sha256=sha256)
-
-
-def inspect(path: Path, *, row: WeightsRow | None, sha256: str | None = None) -> Weights:
-    """Read and check one file.
-
-    Args:
-        path: the file.
-        row: the table's row that it has to be; None for a file of the user's own. A checkpoint
-            of ours says itself what it is; a plain state dict is recognised by its keys and
-            shapes, and is fed like the first model of the table with that network.
-        sha256: refuse any file but the one with this hash.
-
-    Raises:
-        WeightsError: the file cannot be read, or is not what it has to be.
-    """
-    digest = check_identity(path, row=row, sha256=sha256)
-    content, mapped = read(path)
-    metadata: Mapping[str, Any] = {}
-    if _is_ours(content):
-        checkpoint = _parse(content, path=path)
-        row = row or own_row(path, architecture=checkpoint.architecture)
-        if checkpoint.architecture == row.architecture:
-            row = replace(row, crop=checkpoint.crop, threshold=checkpoint.threshold)
-        state, metadata = checkpoint.state, checkpoint.metadata
-    else:
-        state = _plain_state(content, path=path)
-        row = row or own_row(path, architecture=closest(state))
-    misfit = find_misfit(state, row.architecture)
-    if misfit:
-        raise _refusal(misfit, state=state, row=row, path=path)
-    return Weights(row, path, digest, complete(state, row.architecture), metadata, mapped)
-
-
-def verify(name_or_path: str, *, weights_dir: Path, sha256: str | None = None) -> Report:
-    """Check a file of weights as loading it would, and hash it in any case.
-
-    Raises:
-        WeightsError: as ``load``.
-    """
-    weights = open_weights(name_or_path, weights_dir=weights_dir, sha256=sha256)
-    row, digest = weights.row, weights.sha256 or sha256_of(weights.path)
-    if sha256 is not None:
-        standing = "is the file IOG_WEIGHTS_SHA256 asks for"
-    elif row.sha256 is None:
-        standing = "no hash is known to compare with"
-    elif digest != row.sha256:
-        standing = "differs from the public copy that is known, which nobody has confirmed"
-    else:
-        standing = _STANDINGS[row.published, row.sha256_confirmed]
-    size = weights.path.stat().st_size
-    return Report(row, weights.path, size, digest, standing, weights.mapped, weights.metadata)
-
-
-def save(
-    path: Path,
-    network_state: Mapping[str, Tensor],
-    *,
-    architecture: str,
-    crop: CropRule,
-    threshold: float,
-    metadata: Mapping[str, Any],
-    training: Mapping[str, Any] | None = None,
-    dtype: torch.dtype = torch.float32,
+def write_checkpoint(
+    path: Path, checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a self-describing checkpoint, complete or not at all.
+    """Write a file of weights that describes itself, complete or not at all.
 
     Args:
         path: where to; missing folders are made.
-        network_state: the state dict of a network of ``architecture``, on any device.
-        architecture: a key of ``networks.ARCHITECTURES``.
-        crop: how the network was trained to be fed.
-        threshold: default cut through the probabilities, between 0 and 1.
-        metadata: JSON values: training data, configuration, metrics, commit.
-        training: what resuming needs; tensors, numbers, strings, lists and dicts of them.
-        dtype: how floating-point tensors are stored; float16 halves the file, and is cast back
-            to float32 on loading.
+        checkpoint: tensors may be on any device.
+        dtype: how the floating-point tensors of a trained network are stored; float16 halves the
+            file, and is cast to float32 on reading. A fused network keeps its dtypes.
 
     Raises:
         WeightsError: the state does not fit the architecture, or has values that are not finite
@@ -229,84 +127,80 @@ def save(
         ValueError, TypeError: the architecture is unknown, the threshold no probability, or the
             metadata not JSON.
     """
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold {threshold} is not a probability between 0 and 1")
-    misfit = find_misfit(network_state, architecture)
-    if misfit:
-        raise WeightsError(f"The network to save is no {architecture} ({misfit}).")
-    stored = {}
-    for key, value in network_state.items():
-        tensor = value.detach().cpu()
-        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        if not tensor.isfinite().all():
-            raise WeightsError(f"{key} has values that are not finite, stored as {tensor.dtype}.")
-        # A view of a larger tensor would take all of that tensor into the file.
-        stored[key] = tensor.contiguous().clone()
+    spec, kind = checkpoint.spec, "fused" if checkpoint.fused_from else "plain"
+    if not 0 < spec.threshold < 1:
+        raise ValueError(f"threshold {spec.threshold} is not a probability between 0 and 1")
+    stored = checkpoint.state
+    if kind == "plain":
+        if misfit := _find_misfit(checkpoint.state, spec.architecture):
+            raise WeightsError(f"The network to save is no {spec.architecture} ({misfit}).")
+        stored = {key: _stored(key, value, dtype) for key, value in checkpoint.state.items()}
     content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "architecture": architecture,
-        "crop": asdict(crop),
-        "threshold": float(threshold),
-        "metadata": json.loads(json.dumps(metadata, allow_nan=False)),
+        **spec.description("fused" if checkpoint.fused_from else "plain"),
+        "metadata": json.loads(json.dumps(checkpoint.metadata, allow_nan=False)),
         "state_dict": stored,
     }
-    if training is not None:
-        content["training"] = dict(training)
+    if checkpoint.fused_from:
+        content["weights_sha256"] = checkpoint.fused_from
+    if checkpoint.training:
+        content["training"] = dict(checkpoint.training)
     with writing(path) as file:
         torch.save(content, file)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read back all that ``save`` wrote, the part for resuming a training included.
+def install(path: Path, name: str, *, folder: Path, force: bool = False) -> Path:
+    """Check a file of weights and write what serving needs of it as ``folder/NAME.pt``.
+
+    The state of a training is left out. Parameters become float32 in a form that several workers
+    share in memory, however they were stored.
+
+    Args:
+        path: a checkpoint of a training, or a plain state dict of one of our networks.
+        name: what ``IOG_MODEL`` shall call it.
+        folder: made if it does not exist.
+        force: replace an earlier file of that name.
+
+    Returns:
+        The new file.
 
     Raises:
-        WeightsError: the file cannot be read, or ``save`` did not write it.
+        WeightsError: the name is taken or no name, or the file is unusable or cannot be written.
     """
-    content, _ = read(path)
-    if not _is_ours(content):
-        raise WeightsError(f"{path} is not a checkpoint of this project.")
-    return _parse(content, path=path)
-
-
-def _is_ours(content: object) -> bool:
-    return isinstance(content, dict) and content.get("format") == FORMAT
-
-
-def _parse(content: Any, *, path: Path) -> Checkpoint:  # noqa: ANN401 - any file may be given
-    if content.get("version") not in (1, VERSION):
+    _check_name(name)
+    target = folder / f"{name}.pt"
+    if target.exists() and not force:
         raise WeightsError(
-            f"{path} is a checkpoint of version {content.get('version')!r}, and this program "
-            f"reads versions 1 and {VERSION}: use the release that wrote it, or a newer one."
+            f"There are weights called {name!r} already, {target}: choose another name, or replace "
+            "them with --force."
         )
-    architecture = content.get("architecture")
-    crop, threshold = content.get("crop"), content.get("threshold")
-    crop = crop_fields(crop) if isinstance(crop, dict) else crop
-    valid = (
-        isinstance(architecture, str)
-        and architecture in ARCHITECTURES
-        and _is_crop(crop)
-        and isinstance(threshold, float)
-        and 0 < threshold < 1
-        and isinstance(content.get("metadata"), dict)
-        and isinstance(content.get("training", {}), dict)
-    )
-    if not valid:
+    try:
+        write_checkpoint(target, replace(read_checkpoint(path), training={}))
+    except OSError as error:
+        raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error
+    return target
+
+
+def _check_name(name: str) -> None:
+    taken = {part for s in REGISTRY.values() for part in (s.name, Path(s.filename).stem)}
+    if name in taken or name in _BASELINES:
+        raise WeightsError(f"{name!r} is the name of another model: choose another.")
+    if not _NAME.fullmatch(name) or name.endswith((".pt", ".pth")):
         raise WeightsError(
-            f"{path} says it is a checkpoint of this project, but its architecture, crop rule, "
-            "threshold or metadata are missing or not understood: save it again."
+            f"{name!r} is no name for weights: use up to 64 letters, digits, dots, dashes and "
+            "underlines, without .pt at the end."
         )
-    return Checkpoint(
-        architecture=architecture,
-        crop=CropRule(**crop),
-        threshold=threshold,
-        metadata=content["metadata"],
-        state=_plain_state(content.get("state_dict"), path=path),
-        training=content.get("training", {}),
-    )
 
 
-def _plain_state(content: object, *, path: Path) -> Mapping[str, Tensor]:
+def _stored(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = value.detach().cpu()
+    tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    if not tensor.isfinite().all():
+        raise WeightsError(f"{key} has values that are not finite, stored as {tensor.dtype}.")
+    # A view of a larger tensor would take all of that tensor into the file.
+    return tensor.contiguous().clone()
+
+
+def _tensors(content: object, *, path: Path) -> Mapping[str, Tensor]:
     if not isinstance(content, dict) or not content:
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not named tensors: save "
@@ -321,31 +215,73 @@ def _plain_state(content: object, *, path: Path) -> Mapping[str, Tensor]:
     return content
 
 
-def _is_crop(crop: object) -> bool:
-    """Whether ``crop`` has exactly the fields of a CropRule, each with a value it may have."""
-    kinds = {bool: (bool,), int: (int,), float: (int, float)}
-    wanted = {field.name: kinds[type(field.default)] for field in fields(CropRule)}
-    if not (
-        isinstance(crop, dict)
-        and crop.keys() == wanted.keys()
-        and all(type(value) in wanted[name] for name, value in crop.items())
-    ):
-        return False
-    try:
-        CropRule(**crop)
-    except ValueError:
-        return False
-    return True
+def _fitting(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """The state with every key of the network, in its order and in its dtypes.
 
+    Tensors that have the right dtype are passed on as they are, so views of a mapped file stay
+    views. Missing counters become zero.
 
-def _refusal(
-    misfit: str, *, state: Mapping[str, Tensor], row: WeightsRow, path: Path
-) -> WeightsError:
-    other = closest(state)
-    if other != row.architecture and not find_misfit(state, other):
+    Raises:
+        WeightsError: the state does not fit the spec's network.
+    """
+    misfit = _find_misfit(state, spec.architecture)
+    if not misfit:
+        return {
+            k: state[k].detach().to(want.dtype)
+            if k in state
+            else torch.zeros(want.shape, dtype=want.dtype)
+            for k, want in _expected(spec.architecture).items()
+        }
+    other = _closest(state)
+    if other != spec.architecture and not _find_misfit(state, other):
         advice = f"it holds {other}: ask for a model of that network, or for the file by its path"
-    elif row.published:
-        advice = f"get the right file with `iog weights fetch {row.name} [--from FILE|URL]`"
+    elif spec.published:
+        advice = f"get the right file with `iog weights fetch {spec.name} [--from FILE|URL]`"
     else:
         advice = f"give a file of one of {', '.join(ARCHITECTURES)}"
-    return WeightsError(f"{path} is no {row.architecture} ({misfit}); {advice}.")
+    raise WeightsError(f"{spec.path} is no {spec.architecture} ({misfit}); {advice}.")
+
+
+def _closest(state: Mapping[str, Tensor]) -> str:
+    """The architecture of which the state has the largest part of the keys in the right shape."""
+
+    def agreement(architecture: str) -> float:
+        wanted = {k: v.shape for k, v in _expected(architecture).items() if _COUNTER not in k}
+        found = sum(k in state and state[k].shape == shape for k, shape in wanted.items())
+        return found / len(wanted)
+
+    return max(ARCHITECTURES, key=agreement)
+
+
+def _find_misfit(state: Mapping[str, Tensor], architecture: str) -> str:
+    """What keeps the state from being loaded: how many keys of each kind, and the first of them.
+
+    Returns:
+        The empty string when it fits. Missing counters do no harm.
+    """
+    expected = _expected(architecture)
+    kinds = {
+        "missing": [k for k in expected if k not in state and not k.endswith(_COUNTER)],
+        "unexpected": [k for k in state if k not in expected],
+        "with a shape mismatch": [
+            f"{k} {flaw}"
+            for k, want in expected.items()
+            if k in state and (flaw := _mismatch(state[k], want))
+        ],
+    }
+    return "; ".join(f"{len(keys)} {kind}, first {keys[0]}" for kind, keys in kinds.items() if keys)
+
+
+def _mismatch(have: Tensor, want: Tensor) -> str:
+    if have.shape != want.shape:
+        return f"{list(have.shape)} instead of {list(want.shape)}"
+    if have.layout != torch.strided or have.is_floating_point() != want.is_floating_point():
+        return f"{have.dtype} ({have.layout}) instead of {want.dtype}"
+    return ""
+
+
+@cache
+def _expected(architecture: str) -> Mapping[str, Tensor]:
+    """The network's state dict with tensors that have a shape and a dtype, but no values."""
+    with torch.device("meta"):
+        return build_network(architecture).state_dict()

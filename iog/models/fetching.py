@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,11 +22,11 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from iog.errors import WeightsError
-from iog.models.checkpoint import inspect
-from iog.models.registry import TABLE, WeightsRow, locate, resolve
-from iog.models.weightfiles import publish
+from iog.models.checkpoint import read_checkpoint
+from iog.models.files import publish
+from iog.models.spec import REGISTRY, ModelSpec, locate, resolve
 
-__all__ = ["Progress", "fetch", "row_of"]
+__all__ = ["Progress", "fetch", "spec_of"]
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and the bytes in all, if the server says how many."""
@@ -43,10 +44,10 @@ def fetch(
     sha256: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Get a model of the table into the weights folder, unless it is there already.
+    """Get a registered model into the weights folder, unless it is there already.
 
     Args:
-        name: a row of the table.
+        name: of a registered model.
         weights_dir: the folder to put the file into; made when missing.
         source: a file, or a file, http or https address, to use in place of the published one.
         sha256: refuse any file but the one with this hash (``IOG_WEIGHTS_SHA256``).
@@ -57,77 +58,85 @@ def fetch(
 
     Raises:
         WeightsError: the name is unknown, the file cannot be had, or it is not what it has to be:
-            complete, of the row's network, and of the hash that is binding.
+            complete, of the model's network, and of the hash that is binding.
     """
-    row = row_of(name)
-    if source is None and not row.published:
-        return resolve(name, weights_dir=weights_dir)[1]
-    target = weights_dir / row.filename
+    spec = spec_of(name)
+    if source is None and not spec.published:
+        path = resolve(name, weights_dir=weights_dir).path
+        assert path is not None
+        return path
+    target = weights_dir / spec.filename
     try:
-        with _lock(weights_dir / ".fetch" / f"{row.name}.lock"):
+        with _lock(weights_dir / ".fetch" / f"{spec.name}.lock"):
             present = locate(name, weights_dir=weights_dir)
-            if present is not None and _keep(present, row, replaceable=target, sha256=sha256):
+            if present is not None and _keep(present, spec, replaceable=target, sha256=sha256):
                 return present
-            _fetch(row, target, source=source or row.source, sha256=sha256, progress=progress)
+            _fetch(spec, target, source=source or spec.source, sha256=sha256, progress=progress)
     except OSError as error:
         reason = error.strerror or error
         raise WeightsError(
-            f"{row.filename} cannot be stored in {weights_dir}: {reason}."
+            f"{spec.filename} cannot be stored in {weights_dir}: {reason}."
         ) from error
     return target
 
 
-def row_of(name: str) -> WeightsRow:
-    """The row to fetch.
+def spec_of(name: str) -> ModelSpec:
+    """The model to fetch.
 
     Raises:
-        WeightsError: the table has no such name.
+        WeightsError: no registered model has that name.
     """
-    if name not in TABLE:
-        raise WeightsError(f"There are no weights {name!r} to fetch; known are {', '.join(TABLE)}.")
-    return TABLE[name]
+    if name not in REGISTRY:
+        raise WeightsError(
+            f"There are no weights {name!r} to fetch; known are {', '.join(REGISTRY)}."
+        )
+    return REGISTRY[name]
 
 
-def _keep(present: Path, row: WeightsRow, *, replaceable: Path, sha256: str | None) -> bool:
-    """Whether the file that is there already is good; if it is not, it may be in our place."""
+def _keep(present: Path, spec: ModelSpec, *, replaceable: Path, sha256: str | None) -> bool:
+    """Whether the file that is there already is good.
+
+    Raises:
+        WeightsError: it is not, and it is not ``replaceable``.
+    """
     try:
-        inspect(present, row=row, sha256=sha256)
+        read_checkpoint(replace(spec, path=present), sha256=sha256)
     except WeightsError as error:
-        if present != replaceable:  # beside the code it would hide whatever is fetched
+        if present != replaceable:  # a bundled one would hide whatever is fetched
             raise
-        _LOG.warning("Fetching %s anew: %s", row.name, error)
+        _LOG.warning("Fetching %s anew: %s", spec.name, error)
         return False
     return True
 
 
 def _fetch(
-    row: WeightsRow, target: Path, *, source: str, sha256: str | None, progress: Progress | None
+    spec: ModelSpec, target: Path, *, source: str, sha256: str | None, progress: Progress | None
 ) -> None:
     # One folder for each source: a half download must not be continued from another file.
     folder = target.parent / ".fetch" / hashlib.sha256(source.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    staged = folder / row.filename
+    staged = folder / spec.filename
     scheme = urlsplit(source).scheme if "://" in source else ""
     if scheme in ("http", "https"):
-        _download(source, staged, row=row, progress=progress)
+        _download(source, staged, spec=spec, progress=progress)
     elif scheme in ("", "file"):
         path = url2pathname(urlsplit(source).path) if scheme else os.path.expanduser(source)
         if not os.path.isfile(path):
-            raise WeightsError(f"There is no file {path} to take {row.name} from.")
+            raise WeightsError(f"There is no file {path} to take {spec.name} from.")
         shutil.copyfile(path, staged)
     else:
         raise WeightsError(f"{source} is neither a file nor a file, http or https address.")
     try:
-        inspect(staged, row=row, sha256=sha256)
+        read_checkpoint(replace(spec, path=staged), sha256=sha256)
     except WeightsError as error:
         shutil.rmtree(folder)
         message = str(error).replace(str(staged), f"what {source} gave")
-        raise WeightsError(f"{row.name} was not stored: {message}") from error
+        raise WeightsError(f"{spec.name} was not stored: {message}") from error
     publish(staged, target)
     shutil.rmtree(folder)
 
 
-def _download(url: str, staged: Path, *, row: WeightsRow, progress: Progress | None) -> None:
+def _download(url: str, staged: Path, *, spec: ModelSpec, progress: Progress | None) -> None:
     """Let gdown write ``staged``; what an earlier attempt left beside it is continued."""
     # Imported here: serving never downloads.
     import gdown
@@ -149,8 +158,8 @@ def _download(url: str, staged: Path, *, row: WeightsRow, progress: Progress | N
             return
         except gdown.exceptions.FileURLRetrievalError as error:
             raise WeightsError(
-                f"Google Drive does not hand out {row.filename} at the moment (it limits popular "
-                f"files): open {url} in a browser and run `iog weights fetch {row.name} --from "
+                f"Google Drive does not hand out {spec.filename} at the moment (it limits popular "
+                f"files): open {url} in a browser and run `iog weights fetch {spec.name} --from "
                 "FILE`, or try again later."
             ) from error
         except (gdown.exceptions.DownloadError, requests.RequestException) as error:
@@ -161,8 +170,8 @@ def _download(url: str, staged: Path, *, row: WeightsRow, progress: Progress | N
                 staged.parent.mkdir()
                 continue
             raise WeightsError(
-                f"{row.filename} could not be downloaded from {url} ({_reason(error)}): run the "
-                f"command again to go on, or use `iog weights fetch {row.name} --from FILE|URL`."
+                f"{spec.filename} could not be downloaded from {url} ({_reason(error)}): run the "
+                f"command again to go on, or use `iog weights fetch {spec.name} --from FILE|URL`."
             ) from error
 
 

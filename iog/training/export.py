@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from iog.models.checkpoint import read_checkpoint, save
+from iog.models.checkpoint import read_checkpoint, write_checkpoint
 
 
 def export(checkpoint: Path, out: Path) -> Path:
@@ -19,14 +20,6 @@ def export(checkpoint: Path, out: Path) -> Path:
     Returns:
         ``out``.
     """
-    found = read_checkpoint(checkpoint)
-    save(
-        out,
-        found.state,
-        architecture=found.architecture,
-        crop=found.crop,
-        threshold=found.threshold,
-        metadata=found.metadata,
-        dtype=torch.float16,
-    )
+    found = replace(read_checkpoint(checkpoint), training={})
+    write_checkpoint(out, found, dtype=torch.float16)
     return out

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from iog.errors import WeightsError
-from iog.models.checkpoint import Weights, open_weights
-from iog.models.weightfiles import read
+from iog.models.checkpoint import Checkpoint, read_checkpoint
+from iog.models.files import read_torch
+from iog.models.spec import resolve
 from iog.training.resnet_weights import is_resnet, load_resnet
 from networks.backbones import GUIDED_CHANNELS, MobileNetV1, ResNet101, SeparableConv
 
 
-def open_initial(spec: str, *, weights_dir: Path) -> Weights | Path:
+def open_initial(spec: str, *, weights_dir: Path) -> Checkpoint | Path:
     """What ``--initial`` names: weights of a whole network, or a file for a backbone.
 
     Args:
@@ -33,13 +34,13 @@ def open_initial(spec: str, *, weights_dir: Path) -> Weights | Path:
             raise WeightsError(f"The weights file {spec} does not exist.")
         return path
     if path.is_file():
-        content, _ = read(path)
+        content, _ = read_torch(path)
         if isinstance(content, dict) and is_resnet(content):
             return path
-    return open_weights(spec, weights_dir=weights_dir)
+    return read_checkpoint(resolve(spec, weights_dir=weights_dir))
 
 
-def load_initial(network: nn.Module, initial: Weights | Path) -> None:
+def load_initial(network: nn.Module, initial: Checkpoint | Path) -> None:
     """Give ``network`` its initial weights.
 
     Args:
@@ -49,12 +50,12 @@ def load_initial(network: nn.Module, initial: Weights | Path) -> None:
     Raises:
         WeightsError: they are another network's or another backbone's.
     """
-    if isinstance(initial, Weights):
+    if isinstance(initial, Checkpoint):
         wanted, given = network.state_dict(), initial.state
         if wanted.keys() != given.keys() or any(wanted[k].shape != given[k].shape for k in given):
             raise WeightsError(
-                f"{initial.path} holds {initial.row.architecture}, and another network is to be "
-                "trained: choose its architecture in the settings, or other initial weights."
+                f"{initial.spec.path} holds {initial.spec.architecture}, and another network is to "
+                "be trained: choose its architecture in the settings, or other initial weights."
             )
         network.load_state_dict(dict(given))
         return
@@ -62,7 +63,7 @@ def load_initial(network: nn.Module, initial: Weights | Path) -> None:
     if initial.suffix == ".npz" and isinstance(backbone, MobileNetV1):
         load_mobilenet(backbone, initial)
     elif initial.suffix != ".npz" and isinstance(backbone, ResNet101):
-        content, _ = read(initial)
+        content, _ = read_torch(initial)
         assert isinstance(content, dict)  # open_initial saw it
         load_resnet(backbone, content)
     else:

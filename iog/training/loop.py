@@ -25,8 +25,9 @@ from torch.utils.data import DataLoader
 
 from dataloaders.geometry import crop_fields
 from dataloaders.samples import Dataset
-from iog.errors import SettingsError
-from iog.models.checkpoint import Weights, read_checkpoint, save
+from iog.errors import SettingsError, WeightsError
+from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from iog.models.spec import own_spec
 from iog.training.commit import current_commit
 from iog.training.config import TrainingConfig
 from iog.training.dataset import Example, TrainingSamples
@@ -51,7 +52,7 @@ def train(
     data: Dataset,
     validation: Dataset | None,
     *,
-    initial: Weights | Path | None,
+    initial: Checkpoint | Path | None,
     out: Path,
     device: str = "auto",
     described: str = "",
@@ -87,7 +88,7 @@ def _train(
     config: TrainingConfig,
     data: Dataset,
     validation: Dataset | None,
-    initial: Weights | Path | None,
+    initial: Checkpoint | Path | None,
     out: Path,
     place: Place,
     described: str,
@@ -264,6 +265,8 @@ def _resume(
     if not path.is_file():
         return 0
     checkpoint = read_checkpoint(path)
+    if not checkpoint.training:
+        raise WeightsError(f"{path} is not a checkpoint that a run can go on from.")
     before, now = dict(checkpoint.metadata["config"]), json.loads(json.dumps(config.as_dict()))
     before["crop"] = crop_fields(before["crop"])
     may_change = {*MAY_CHANGE, "steps"}  # what comes follows the new length
@@ -315,18 +318,18 @@ def _save(
     """Save the best weights, the log and then the checkpoint, so that a kill loses none of them."""
     row = metadata["metrics"]
 
-    def write(name: str, training: dict[str, Any] | None) -> None:
-        save(
+    def write(name: str, training: dict[str, Any]) -> None:
+        spec = own_spec(
             out / name,
-            average.module.state_dict(),
             architecture=config.architecture,
             crop=config.crop,
             threshold=config.threshold,
-            metadata={**metadata, "steps": state["step"], "config": config.as_dict()},
-            training=training,
         )
+        described = {**metadata, "steps": state["step"], "config": config.as_dict()}
+        weights = average.module.state_dict()
+        write_checkpoint(out / name, Checkpoint(spec, weights, described, training))
 
     if row.get("iou", -1.0) > journal.best():
-        write(BEST, None)
+        write(BEST, {})
     journal.write(row)
     write(CHECKPOINT, state)

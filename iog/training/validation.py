@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import nn
 
 from dataloaders.samples import Dataset
@@ -11,9 +13,10 @@ from iog.evaluation.annotation import AnnotatorProtocol
 from iog.evaluation.protocol import Summary
 from iog.evaluation.run import score_objects
 from iog.evaluation.segmenters import PredictorSegmenter
+from iog.models.spec import own_spec
 from iog.predictor import Predictor
 from iog.training.config import TrainingConfig
-from networks.inference import inference_form
+from networks.fused import fuse
 
 CLICKS = 4
 
@@ -25,9 +28,15 @@ def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> di
         network: put into eval mode.
         objects: data the network is not trained on.
     """
+    spec = own_spec(
+        Path("validation"),
+        architecture=config.architecture,
+        crop=config.crop,
+        threshold=config.threshold,
+    )
     predictor = Predictor(
-        TorchEngine(inference_form(network.eval())),
-        config.crop,
+        TorchEngine(fuse(network.eval()), spec),
+        spec.crop,
         threshold=config.threshold,
         cache=Cache(64 << 20),
     )

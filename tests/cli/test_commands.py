@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from iog import cli
-from iog.models.registry import BUNDLED_DIR, TABLE
+from iog.models.spec import BUNDLED_DIR, REGISTRY
 from iog.overlay import BOX, POSITIVE
 from iog.version import VERSION
 from tests.builders import photo
 from tests.random_weights import write_random_lite
 
 ROOT = Path(cli.__file__).parents[2]
-BUNDLED = BUNDLED_DIR / TABLE["iog-lite"].filename
+BUNDLED = BUNDLED_DIR / REGISTRY["iog-lite"].filename
 HEIGHT, WIDTH = 40, 56
 BOX_ARGUMENTS = ("--box", "10,8,40,31")
 _GIVEN = (".png", ".txt", "null")
@@ -288,9 +288,9 @@ def test_weights_list_names_every_model(iog: Iog) -> None:
     result = iog("weights", "list")
 
     assert result.exit_code == 0, result.output
-    for row in TABLE.values():
-        assert row.name in result.stdout
-        assert f"{row.name}: {row.licence}" in result.stdout
+    for spec in REGISTRY.values():
+        assert spec.name in result.stdout
+        assert f"{spec.name}: {spec.licence}" in result.stdout
     assert re.search(r"^iog-pascal-sbd +iog-resnet101 +not here *$", result.stdout, re.MULTILINE)
     assert "iog weights fetch" in result.stdout
 
@@ -298,7 +298,7 @@ def test_weights_list_names_every_model(iog: Iog) -> None:
 def test_weights_are_taken_from_a_file_found_and_verified(
     iog: Iog, here: Path, random_lite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", here / "nothing-bundled")
+    monkeypatch.setattr("iog.models.spec.BUNDLED_DIR", here / "nothing-bundled")
     none = iog("weights", "verify")
 
     other = iog("weights", "fetch", "iog-lite", "--from", str(random_lite))
@@ -388,7 +388,7 @@ def test_weights_fetch_says_why_a_folder_takes_nothing(
 
 def test_weights_fetch_knows_its_names_before_it_draws_a_bar(iog: Iog) -> None:
     result = iog("weights", "fetch", "iog-pascalle")
-    refused(result, "no weights 'iog-pascalle'", ", ".join(TABLE))
+    refused(result, "no weights 'iog-pascalle'", ", ".join(REGISTRY))
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -12,20 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import iog.models.checkpoint
 import iog.models.fetching
-import iog.models.registry
+import iog.models.spec
 from iog.errors import WeightsError
-from iog.models.registry import TABLE
+from iog.models.spec import REGISTRY
 
 
 def main(folder: str, address: str, most: str = "") -> None:
     """Fetch; one sentence on standard error and exit status 1 where that fails."""
-    row = replace(TABLE["iog-lite"], name="small", source=address, filename="SMALL.pth")
-    row = replace(row, size=None, sha256=None, sha256_confirmed=False)
-    table = MappingProxyType({row.name: row})
-    for module in (iog.models.fetching, iog.models.registry):
-        setattr(module, "TABLE", table)  # noqa: B010 - final for everybody else
-    setattr(iog.models.registry, "BUNDLED_DIR", Path(folder) / "nothing")  # noqa: B010
+    spec = replace(REGISTRY["iog-lite"], name="small", source=address, filename="SMALL.pth")
+    spec = replace(spec, size=None, sha256=None, sha256_confirmed=False)
+    registry = MappingProxyType({spec.name: spec})
+    for module in (iog.models.checkpoint, iog.models.fetching, iog.models.spec):
+        setattr(module, "REGISTRY", registry)  # noqa: B010 - final for everybody else
+    setattr(iog.models.spec, "BUNDLED_DIR", Path(folder) / "nothing")  # noqa: B010
     if most:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
     try:

@@ -14,21 +14,27 @@ from typing import Any
 import pytest
 
 from iog.cli.export import _crops
-from iog.engines.exporting import export
-from iog.engines.exports import Export, find_export
-from iog.engines.openvino_engine import OpenVINOEngine
+from iog.engines.engine import find_export, read_manifest
+from iog.engines.export import export
 from iog.errors import SettingsError
+from iog.models.spec import ModelSpec, own_spec, resolve
 from iog.settings import Settings
 from model_handler import ModelHandler
 from tests.random_weights import write_random_lite
 
 ROOT = Path(__file__).parent.parent.parent
-pytest.importorskip("iog.engines.openvino_library")
+pytest.importorskip("openvino")
+
+from iog.engines.openvino_engine import CORE, OpenVINOEngine  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iog.engines.exports.BUNDLED_DIR", tmp_path / "nothing")
+    monkeypatch.setattr("iog.engines.engine.BUNDLED_DIR", tmp_path / "nothing")
+
+
+def lite() -> ModelSpec:
+    return resolve("iog-lite", weights_dir=Path("nowhere"))
 
 
 @pytest.fixture(scope="module")
@@ -37,28 +43,27 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(weights_dir: Path) -> Export:
+def exported(weights_dir: Path) -> Path:
     return export("iog-lite", weights_dir=weights_dir, crops=_crops, threads=1)
 
 
-def test_answers_are_those_of_torch(exported: Export) -> None:
-    exact = exported.parity["fp32"]
+def test_answers_are_those_of_torch(exported: Path) -> None:
+    parity = read_manifest(exported)["metadata"]["parity"]
+    exact = parity["fp32"]
     assert exact["crops"] == 6
     assert exact["logit"] < 1e-3
     assert exact["iou"] >= 0.999
-    if "bf16" in exported.parity:  # as far as this CPU has it
-        rounded = exported.parity["bf16"]
+    if "bf16" in parity:  # as far as this CPU has it
+        rounded = parity["bf16"]
         assert rounded["iou"] >= 0.99
         assert rounded["probability"] > exact["probability"]
 
 
-def test_first_layers_stay_in_fp32(exported: Export) -> None:
-    from iog.engines.openvino_library import CORE
-
+def test_first_layers_stay_in_fp32(exported: Path) -> None:
     if "BF16" not in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bf16")
     hint = {"INFERENCE_PRECISION_HINT": "bf16"}
-    compiled = CORE.compile_model(exported.folder / "encoder.xml", "CPU", hint)
+    compiled = CORE.compile_model(exported / "encoder.xml", "CPU", hint)
     precisions: dict[str, set[str]] = {"backbone.layer1": set(), "backbone.layer2": set()}
     for node in compiled.get_runtime_model().get_ops():
         information = node.get_rt_info()
@@ -69,19 +74,18 @@ def test_first_layers_stay_in_fp32(exported: Export) -> None:
     assert precisions == {"backbone.layer1": {"f32"}, "backbone.layer2": {"bf16"}}
 
 
-def test_an_export_says_what_it_is(exported: Export, weights_dir: Path) -> None:
-    found, reason = find_export("iog-lite", weights_dir=weights_dir)
-    assert found is not None
-    assert not reason
-    assert (found.row, found.sha256, found.refines) == (exported.row, exported.sha256, True)
-    assert found.parity == exported.parity
-    assert {path.name for path in found.folder.iterdir()} == {
-        "encoder.xml",
-        "encoder.bin",
-        "decoder.xml",
-        "decoder.bin",
-        "model.json",
-    }
+def test_an_export_says_what_it_is(exported: Path, weights_dir: Path) -> None:
+    spec = lite()
+    assert find_export(spec, weights_dir=weights_dir) == (exported, "")
+    files = {"encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin"}
+    assert {path.name for path in exported.iterdir()} == files | {"model.json"}
+    manifest = read_manifest(exported)
+    assert set(manifest["files"]) == files
+    assert manifest["weights_sha256"] == spec.sha256
+    engine = OpenVINOEngine(exported, spec, threads=1)
+    assert engine.spec == spec
+    assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "fp32")
+    assert engine.has_click_branch
 
 
 def settings(weights_dir: Path, **changes: Any) -> Settings:  # noqa: ANN401
@@ -90,13 +94,13 @@ def settings(weights_dir: Path, **changes: Any) -> Settings:  # noqa: ANN401
     )
 
 
-def test_auto_takes_an_export_that_is_there(exported: Export, weights_dir: Path) -> None:
+def test_auto_takes_an_export_that_is_there(exported: Path, weights_dir: Path) -> None:
     said = ModelHandler(settings(weights_dir)).describe()
     assert (said["engine"], said["device"]) == ("openvino", "cpu")
     assert ModelHandler(settings(weights_dir, engine="torch")).describe()["engine"] == "torch"
 
 
-def test_serving_imports_no_torch(exported: Export, weights_dir: Path) -> None:
+def test_serving_imports_no_torch(exported: Path, weights_dir: Path) -> None:
     photo = b64encode((ROOT / "examples" / "astronaut.jpg").read_bytes()).decode()
     request = {"image": photo, "obj_bbox": [[5, 4], [370, 512]], "pos_points": [[190, 320]]}
     script = """
@@ -130,22 +134,22 @@ def test_models_for_fp32_alone_lie_beside_the_others(
 ) -> None:
     monkeypatch.setattr("networks.winograd._LEAST_CHANNELS", 16)  # or iog-lite would have none
     weights = write_random_lite(tmp_path / "random.pt", input_size=64)
-    made = export(str(weights), weights_dir=tmp_path, threads=1)
-    found, _ = find_export(str(weights), weights_dir=tmp_path)
-    assert found == made
-    plain, quick = (found.model("decoder.xml", precision) for precision in ("bf16", "fp32"))
-    assert (plain.parent, quick.parent) == (found.folder, found.folder / "fp32")
-    assert quick.with_suffix(".bin").stat().st_size > plain.with_suffix(".bin").stat().st_size
-    assert found.parity["fp32"]["logit"] < 1e-3
-    quick.with_suffix(".bin").unlink()
-    found, reason = find_export(str(weights), weights_dir=tmp_path)
+    folder = export(str(weights), weights_dir=tmp_path, threads=1)
+    spec = own_spec(weights)
+    assert find_export(spec, weights_dir=tmp_path) == (folder, "")
+    plain, quick = folder / "decoder.bin", folder / "fp32" / "decoder.bin"
+    assert quick.stat().st_size > plain.stat().st_size
+    assert read_manifest(folder)["metadata"]["parity"]["fp32"]["logit"] < 1e-3
+    OpenVINOEngine(folder, spec, threads=1)
+    quick.unlink()
+    found, reason = find_export(spec, weights_dir=tmp_path)
     assert found is None
     assert "damaged" in reason
 
 
-def test_an_encoded_crop_outlives_the_next(exported: Export) -> None:
-    engine = OpenVINOEngine(exported, threads=1)
-    (x, clicks), (other, _) = _crops(exported.row.crop)[:2]
+def test_an_encoded_crop_outlives_the_next(exported: Path) -> None:
+    engine = OpenVINOEngine(exported, lite(), threads=1)
+    (x, clicks), (other, _) = _crops(lite())[:2]
     encoded = engine.encode(x)
     wanted = engine.decode(encoded, clicks)
     engine.decode(engine.encode(other), clicks)
@@ -159,16 +163,17 @@ import gc, signal, sys
 from pathlib import Path
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
-from iog.engines.exports import find_export
 from iog.engines.openvino_engine import OpenVINOEngine
+from iog.models.spec import resolve
 from tests.tiny_dataset import write_folder
 from iog.training import loop
 from iog.training.config import TrainingConfig
 
 weights, out = map(Path, sys.argv[1:])
-export, _ = find_export("iog-lite", weights_dir=weights)
+spec = resolve("iog-lite", weights_dir=weights)
+export = weights / "openvino" / "iog-lite"
 for _ in range(3):
-    engine = OpenVINOEngine(export, threads=1)  # the one before goes when this one is there
+    engine = OpenVINOEngine(export, spec, threads=1)  # the one before goes when this one is there
 del engine
 gc.collect()
 config = TrainingConfig(
@@ -185,7 +190,7 @@ except KeyboardInterrupt:
 
 
 def test_a_process_trains_and_takes_signals_after_openvino_ran(
-    exported: Export, weights_dir: Path, tmp_path: Path
+    exported: Path, weights_dir: Path, tmp_path: Path
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", TOGETHER, str(weights_dir), str(tmp_path)],
@@ -199,23 +204,23 @@ def test_a_process_trains_and_takes_signals_after_openvino_ran(
 
 
 def test_stale_and_damaged_exports_are_not_used(
-    exported: Export, weights_dir: Path, tmp_path: Path
+    exported: Path, weights_dir: Path, tmp_path: Path
 ) -> None:
     weights = write_random_lite(tmp_path / "iog-lite.pt")
-    shutil.copytree(exported.folder, tmp_path / "openvino" / "iog-lite")
-    found, reason = find_export(str(weights), weights_dir=tmp_path)
+    shutil.copytree(exported, tmp_path / "openvino" / "iog-lite")
+    found, reason = find_export(own_spec(weights), weights_dir=tmp_path)
     assert found is None
     assert "stale" in reason
     said = ModelHandler(settings(tmp_path, model=str(weights))).describe()
     assert said["engine"] == "torch"
     (tmp_path / "openvino" / "iog-lite" / "decoder.bin").unlink()
-    found, reason = find_export("iog-lite", weights_dir=tmp_path)
+    found, reason = find_export(lite(), weights_dir=tmp_path)
     assert found is None
     assert "damaged" in reason
 
 
 def test_what_openvino_cannot_do_is_refused(
-    exported: Export, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for changes, said in (
         ({"device": "cuda"}, "IOG_DEVICE"),
@@ -223,7 +228,7 @@ def test_what_openvino_cannot_do_is_refused(
     ):
         with pytest.raises(SettingsError, match=said):
             ModelHandler(settings(weights_dir, engine="openvino", **changes))
-    monkeypatch.setattr("iog.engines.choosing.is_installed", lambda: False)
+    monkeypatch.setattr("iog.engines.engine.openvino_is_installed", lambda: False)
     assert ModelHandler(settings(weights_dir)).describe()["engine"] == "torch"
     with pytest.raises(SettingsError, match=r"-r requirements\.txt"):
         ModelHandler(settings(weights_dir, engine="openvino"))
@@ -232,14 +237,16 @@ def test_what_openvino_cannot_do_is_refused(
 def test_without_torch_a_model_that_was_not_exported_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iog.engines.choosing.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "iog.engines.engine.find_spec", lambda name: None if name == "torch" else object()
+    )
     with pytest.raises(SettingsError, match="iog export iog-lite"):
         ModelHandler(settings(tmp_path, engine="openvino"))
     with pytest.raises(SettingsError, match="needs torch, which is not installed"):
         ModelHandler(settings(tmp_path, engine="torch"))
 
 
-def test_a_cpu_without_bf16_says_so(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iog.engines.openvino_library.CORE.get_property", lambda *_: ["FP32"])
+def test_a_cpu_without_bf16_says_so(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iog.engines.openvino_engine.CORE.get_property", lambda *_: ["FP32"])
     with pytest.raises(SettingsError, match="bf16"):
-        OpenVINOEngine(exported, precision="bf16", threads=1)
+        OpenVINOEngine(exported, lite(), precision="bf16", threads=1)

@@ -11,13 +11,16 @@ from dataloaders.samples import Sample
 from iog.evaluation.annotation import AnnotatorProtocol
 from iog.evaluation.clicks import annotate, first_prompt
 from iog.evaluation.segmenters import PredictorSegmenter
+from iog.models.spec import REGISTRY
 from iog.predictor import Predictor
 
 
 class ObedientEngine:
     """Marks a square around every click: enough clicks cover any object."""
 
-    refines = True
+    spec = REGISTRY["iog-lite"]
+    name, device, precision = "obedient", "cpu", "fp32"
+    has_click_branch = True
 
     def encode(self, x: NDArray[np.float32]) -> None:
         return None

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from iog.cli import app
-from iog.models.weightfiles import sha256_of
+from iog.models.files import sha256_of
 from tests.random_weights import write_random_lite
 from tests.tiny_dataset import write_folder, write_tar
 from tests.tiny_formats import photos, write_cvat_masks

@@ -7,8 +7,8 @@ import pytest
 from iog.errors import WeightsError
 from iog.evaluation.contenders import contender
 from iog.evaluation.official import OfficialProtocol
-from iog.models.registry import TABLE
-from iog.models.weightfiles import sha256_of
+from iog.models.files import sha256_of
+from iog.models.spec import REGISTRY
 from iog.settings import Settings
 from tests.evaluation.samples import disc_sample
 from tests.random_weights import write_random_lite
@@ -19,8 +19,8 @@ def test_a_path_is_loaded_and_told_apart_by_its_content(tmp_path: Path) -> None:
     it = contender(Settings(model=str(path), device="cpu", threads=1))
     assert it.name == "mine"
     assert it.description["sha256"] == sha256_of(path)
-    assert it.rule == TABLE["iog-lite"].crop
-    assert it.threshold == TABLE["iog-lite"].threshold
+    assert it.rule == REGISTRY["iog-lite"].crop
+    assert it.threshold == REGISTRY["iog-lite"].threshold
     sample = disc_sample(side=50)
     found = it.segmenter.predict(sample.image, OfficialProtocol(it.rule).prompt(sample))
     assert found.shape == (50, 50)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dataloaders.geometry import CropRule
 from iog.models import fetching
-from iog.models.checkpoint import save
-from iog.models.registry import TABLE, WeightsRow
+from iog.models.checkpoint import Checkpoint, write_checkpoint
+from iog.models.spec import REGISTRY, ModelSpec, own_spec
 from networks import build_network
 
 State = OrderedDict[str, Tensor]
@@ -66,15 +66,15 @@ def write(tmp_path: Path) -> Write:
         paths.append(path)
         if kind in ("checkpoint", "training"):
             architecture = "iog-lite" if "backbone.layer4.bn2.weight" in state else "iog-resnet101"
-            save(
+            spec = own_spec(
                 path,
-                state,
                 architecture=architecture,
                 crop=CropRule(input_size=256, margin_ratio=0.5),
                 threshold=0.4,
-                metadata={"commit": "abc", "iou": 0.8, "data": ["here"]},
-                training=optimiser_state() if kind == "training" else None,
             )
+            metadata = {"commit": "abc", "iou": 0.8, "data": ["here"]}
+            training = optimiser_state() if kind == "training" else {}
+            write_checkpoint(path, Checkpoint(spec, state, metadata, training))
             return path
         if kind.endswith("no-counters"):
             state = OrderedDict((k, v) for k, v in state.items() if not k.endswith(COUNTER))
@@ -94,10 +94,10 @@ def optimiser_state() -> dict[str, object]:
 
 
 @pytest.fixture
-def small_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WeightsRow:
-    """A published model that is as small as iog-lite, alone in the table; nothing is bundled."""
-    row = replace(
-        TABLE["iog-lite"],
+def small_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelSpec:
+    """A published model as small as iog-lite, the only one registered; nothing is bundled."""
+    spec = replace(
+        REGISTRY["iog-lite"],
         name="small",
         source="https://drive.google.com/uc?id=small",
         filename="SMALL.pth",
@@ -105,7 +105,7 @@ def small_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WeightsRow:
         sha256=None,
         sha256_confirmed=False,
     )
-    for module in ("registry", "fetching"):
-        monkeypatch.setattr(f"iog.models.{module}.TABLE", {row.name: row})
-    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path / "bundled")
-    return row
+    for module in ("spec", "checkpoint", "fetching"):
+        monkeypatch.setattr(f"iog.models.{module}.REGISTRY", {spec.name: spec})
+    monkeypatch.setattr("iog.models.spec.BUNDLED_DIR", tmp_path / "bundled")
+    return spec

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from iog.errors import WeightsError
 from iog.models.fetching import fetch
-from iog.models.registry import TABLE, WeightsRow
+from iog.models.spec import REGISTRY, ModelSpec
 from tests.models.conftest import State, Write
 
 RandomState = Callable[[str], State]
@@ -63,7 +63,7 @@ class Mirror:
 
 @pytest.fixture
 def content(random_state: RandomState, write: Write) -> bytes:
-    """The bytes of a good file for ``small_row``."""
+    """The bytes of a good file for ``small_model``."""
     return write(random_state("iog-lite"), "legacy-no-counters").read_bytes()
 
 
@@ -82,7 +82,7 @@ def mirror(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 
 
 @pytest.fixture
-def folder(small_row: WeightsRow, tmp_path: Path) -> Path:
+def folder(small_model: ModelSpec, tmp_path: Path) -> Path:
     """A weights folder that does not exist yet, for a table with only the small model."""
     return tmp_path / "deep" / "weights"
 
@@ -306,7 +306,7 @@ def test_two_at_once_download_once(
     assert mirror.asked == []
 
 
-def test_a_folder_that_cannot_be_written(small_row: WeightsRow, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(small_model: ModelSpec, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match=r"SMALL\.pth cannot be stored in .*file.* directory"):
         fetch("small", weights_dir=tmp_path / "file", source=str(tmp_path / "file"))
@@ -320,7 +320,7 @@ def test_names_that_cannot_be_fetched(folder: Path) -> None:
 def test_the_bundled_model_needs_no_fetching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path)
+    monkeypatch.setattr("iog.models.spec.BUNDLED_DIR", tmp_path)
     with pytest.raises(WeightsError, match="git checkout"):
         fetch("iog-lite", weights_dir=tmp_path / "own")
     (tmp_path / "iog-lite.pt").touch()
@@ -335,7 +335,7 @@ def test_google_drive_gives_the_file_as_published(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Full size: the form and the keys that the published file has."""
-    monkeypatch.setattr("iog.models.registry.BUNDLED_DIR", tmp_path / "bundled")
+    monkeypatch.setattr("iog.models.spec.BUNDLED_DIR", tmp_path / "bundled")
     calls: list[dict[str, object]] = []
 
     def download(**arguments: object) -> object:
@@ -349,7 +349,7 @@ def test_google_drive_gives_the_file_as_published(
     assert path == tmp_path / "IOG_PASCAL_SBD.pth"
     assert 209_000_000 < path.stat().st_size < 209_300_000
     (call,) = calls
-    assert call["url"] == TABLE["iog-pascal-sbd"].source
+    assert call["url"] == REGISTRY["iog-pascal-sbd"].source
     assert call["resume"] is True
     assert "accepts it, and only it" in caplog.text  # random weights have another hash
 

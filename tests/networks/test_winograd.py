@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from networks import build_network
-from networks.inference import inference_form
+from networks.fused import fuse
 from networks.winograd import WinogradConv, with_winograd
 
 
@@ -33,20 +33,20 @@ def test_it_is_the_convolution(
 
 def test_a_network_with_it_answers_the_same() -> None:
     torch.manual_seed(0)
-    form = inference_form(build_network("iog-resnet101-refinement").eval())
+    fused = fuse(build_network("iog-resnet101-refinement").eval())
     side = 128
-    quick = with_winograd(form, side)
+    quick = with_winograd(fused, side)
     assert quick is not None
     replaced = {name for name, m in quick.named_modules() if isinstance(m, WinogradConv)}
     # 23 blocks but the first, which has a stride; at 8 x 8, only the block of dilation 2 has tiles.
     assert sum(name.startswith("backbone.layer3") for name in replaced) == 22
     assert [name for name in replaced if "layer4" in name] == ["backbone.layer4.0.conv2"]
     assert not any(name.startswith("clicks") for name in replaced)
-    assert not any(isinstance(m, WinogradConv) for m in form.modules())
-    assert quick.backbone.conv1.weight is form.backbone.conv1.weight
+    assert not any(isinstance(m, WinogradConv) for m in fused.modules())
+    assert quick.backbone.conv1.weight is fused.backbone.conv1.weight
     x, clicks = torch.rand(1, 5, side, side) * 255, torch.rand(1, 2, side, side) * 255
     with torch.inference_mode():
-        wanted, found = form(x, clicks), quick(x, clicks)
+        wanted, found = fused(x, clicks), quick(x, clicks)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
         half = torch.rand(1, 5, side // 2, side // 2)
         with pytest.raises(IndexError):
@@ -54,5 +54,5 @@ def test_a_network_with_it_answers_the_same() -> None:
 
 
 def test_a_network_without_large_ones_has_no_other_form() -> None:
-    form = inference_form(build_network("iog-lite").eval())
-    assert with_winograd(form, 256) is None
+    fused = fuse(build_network("iog-lite").eval())
+    assert with_winograd(fused, 256) is None

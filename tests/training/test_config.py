@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from iog.errors import SettingsError
-from iog.models.registry import TABLE
+from iog.models.spec import REGISTRY
 from iog.training.config import TrainingConfig, Upstream
 
 CONFIGS = Path(__file__).parents[2] / "iog" / "training" / "configs"
@@ -14,11 +14,11 @@ CONFIGS = Path(__file__).parents[2] / "iog" / "training" / "configs"
 
 def test_the_bundled_settings_are_those_the_weights_table_feeds() -> None:
     config = TrainingConfig.from_toml(CONFIGS / "iog-lite.toml")
-    row = TABLE["iog-lite"]
+    spec = REGISTRY["iog-lite"]
     assert (config.architecture, config.crop, config.threshold) == (
-        row.architecture,
-        row.crop,
-        row.threshold,
+        spec.architecture,
+        spec.crop,
+        spec.threshold,
     )
 
 
@@ -72,7 +72,7 @@ def test_the_published_recipes_are_the_published_ones() -> None:
         config = TrainingConfig.from_toml(Path(name))
         assert (config.lr_backbone, config.lr_decoder, config.momentum) == (1e-8, 1e-7, 0.9)
         assert (config.weight_decay, config.batch, config.epochs) == (5e-4, batch, 100)
-        assert config.crop == TABLE["iog-pascal"].crop
+        assert config.crop == REGISTRY["iog-pascal"].crop
         assert config.upstream == Upstream()
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from iog.errors import WeightsError
-from iog.models.checkpoint import Weights
+from iog.models.checkpoint import Checkpoint
 from iog.training.initial import load_initial, load_mobilenet, open_initial
 from networks import build_network
 from networks.backbones import MobileNetV1, ResNet101, SeparableConv
@@ -62,14 +62,14 @@ def test_every_weight_is_set_and_lies_where_it_should(
 
 def test_a_whole_network_starts_from_its_weights(tmp_path: Path) -> None:
     initial = open_initial(str(write_random_lite(tmp_path / "mine.pt")), weights_dir=tmp_path)
-    assert isinstance(initial, Weights)
+    assert isinstance(initial, Checkpoint)
     network = build_network("iog-lite")
     load_initial(network, initial)
     for key, value in network.state_dict().items():
         assert torch.equal(value, initial.state[key])
     named = open_initial("mine", weights_dir=tmp_path)
-    assert isinstance(named, Weights)
-    assert named.path == initial.path
+    assert isinstance(named, Checkpoint)
+    assert named.spec.path == initial.spec.path
 
 
 def torchvision_state(backbone: ResNet101) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ import torch
 from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from iog.errors import SettingsError
-from iog.models.checkpoint import load, open_weights, read_checkpoint, save
+from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from iog.settings import Settings
 from iog.training import loop
 from iog.training.config import TrainingConfig
@@ -96,18 +96,18 @@ def test_a_kill_between_log_and_checkpoint_leaves_no_row_twice(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(CONFIG, data, tmp_path / "whole")
-    write = save
+    write = write_checkpoint
 
-    def killed(path: Path, *arguments: object, **named: object) -> None:
+    def killed(path: Path, checkpoint: Checkpoint) -> None:
         if (tmp_path / "killed" / loop.CHECKPOINT).exists():
             raise KeyboardInterrupt  # the second row is written, its checkpoint is not
-        write(path, *arguments, **named)  # type: ignore[arg-type]
+        write(path, checkpoint)
 
-    monkeypatch.setattr(loop, "save", killed)
+    monkeypatch.setattr(loop, "write_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         train(CONFIG, data, tmp_path / "killed")
     assert len(losses(tmp_path / "killed")) == 2
-    monkeypatch.setattr(loop, "save", write)
+    monkeypatch.setattr(loop, "write_checkpoint", write)
     train(CONFIG, data, tmp_path / "killed")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
@@ -164,8 +164,8 @@ def test_a_finished_run_can_be_made_longer_but_not_shorter(data: Path, tmp_path:
 
 def test_a_checkpoint_is_served_as_it_is(data: Path, tmp_path: Path) -> None:
     path = train(replace(CONFIG, steps=1), data, tmp_path, validate=True)
-    model = load(str(path), weights_dir=tmp_path)
-    assert model.row.crop == CONFIG.crop
+    model = read_checkpoint(path)
+    assert model.spec.crop == CONFIG.crop
     assert model.metadata["data"] == "discs"
     assert model.metadata["steps"] == 1
     assert model.metadata["config"]["batch"] == 2
@@ -190,7 +190,7 @@ def test_every_step_is_reported(data: Path, tmp_path: Path) -> None:
 
 def test_initial_weights_are_where_a_run_starts(data: Path, tmp_path: Path) -> None:
     first = train(replace(CONFIG, steps=1), data, tmp_path / "first")
-    weights = open_weights(str(first), weights_dir=tmp_path)
+    weights = read_checkpoint(first)
     config = replace(CONFIG, steps=1, lr_backbone=0.0, lr_decoder=0.0, freeze_norms=True)
     again = loop.train(
         config,

@@ -6,9 +6,7 @@ from torch import Tensor, nn
 
 from networks.backbones import MobileNetV1, ResNet101
 from networks.blocks import resize
-from networks.coarsenet import CoarseNet, Pyramid
-from networks.finenet import FineNet
-from networks.psp import PSP
+from networks.decoder import PSP, CoarseNet, FineNet, Pyramid
 
 Logits = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Four side predictions, deepest first, then the fine prediction: the one to use."""

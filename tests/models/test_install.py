@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from iog.errors import WeightsError
-from iog.models.checkpoint import load, read_checkpoint, save
-from iog.models.installing import install
-from iog.models.registry import installed
-from iog.models.weightfiles import read
+from iog.models.checkpoint import install, read_checkpoint, write_checkpoint
+from iog.models.spec import installed, resolve
 from tests.random_weights import write_random_lite
 
 
@@ -21,16 +20,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     found = read_checkpoint(write_random_lite(folder / "random.pt"))
     path = folder / "last.pt"
-    save(
-        path,
-        found.state,
-        architecture=found.architecture,
-        crop=found.crop,
-        threshold=0.4,
+    trained = replace(
+        found,
+        spec=replace(found.spec, threshold=0.4),
         metadata={"data": "nuclei"},
         training={"step": 7, "momentum": torch.zeros(100)},
-        dtype=torch.float16,
     )
+    write_checkpoint(path, trained, dtype=torch.float16)
     return path
 
 
@@ -38,17 +34,17 @@ def test_an_installed_file_is_loaded_by_its_name(trained: Path, tmp_path: Path) 
     path = install(trained, "mine", folder=tmp_path / "new")
     assert path == tmp_path / "new" / "mine.pt"
     assert installed(tmp_path / "new") == ("mine",)
-    model = load("mine", weights_dir=tmp_path / "new")
-    assert model.row.name == "mine"
-    assert model.row.threshold == 0.4
-    assert model.metadata == {"data": "nuclei"}
+    found = read_checkpoint(resolve("mine", weights_dir=tmp_path / "new"))
+    assert found.spec.name == "mine"
+    assert found.spec.threshold == 0.4
+    assert found.metadata == {"data": "nuclei"}
 
 
 def test_only_what_serving_needs_is_kept_and_shared(trained: Path, tmp_path: Path) -> None:
     path = install(trained, "mine", folder=tmp_path)
-    installed_file, mapped = read_checkpoint(path), read(path)[1]
-    assert not installed_file.training
-    assert mapped
+    installed_file = read_checkpoint(path)
+    assert installed_file.training == {}
+    assert installed_file.mapped
     given = read_checkpoint(trained).state
     for key, value in installed_file.state.items():
         assert value.dtype in (torch.float32, torch.int64)
@@ -62,7 +58,7 @@ def test_a_name_is_not_given_twice_unless_forced(trained: Path, tmp_path: Path) 
         install(trained, "mine", folder=tmp_path)
     assert path.read_bytes() == b"older"
     install(trained, "mine", folder=tmp_path, force=True)
-    assert load("mine", weights_dir=tmp_path).row.architecture == "iog-lite"
+    assert read_checkpoint(path).spec.architecture == "iog-lite"
 
 
 @pytest.mark.parametrize("name", ["iog-lite", "iog-pascal", "IOG_PASCAL", "grabcut"])

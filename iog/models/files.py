@@ -1,4 +1,4 @@
-"""Files of weights as they lie on the disk: which file it is, and what is in it.
+"""Files on the disk: their hash, what a PyTorch file holds, and writing in one step.
 
 A file may come from anywhere, so nothing in it is ever run: only tensors and plain values are
 unpickled. Every refusal is a ``WeightsError`` of one sentence.
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, Final
 
 from iog.errors import WeightsError
-from iog.models.registry import WeightsRow
+from iog.models.spec import ModelSpec
 
-__all__ = ["check_identity", "publish", "read", "sha256_of", "writing"]
+__all__ = ["check_hash", "publish", "read_torch", "sha256_of", "writing"]
 
 _LOG: Final = logging.getLogger(__name__)
 _ZIP: Final = b"PK\x03\x04"
@@ -31,8 +31,6 @@ _LOOKALIKES: Final = (
     (b"<", "a web page, which is what Google Drive sends when it refuses a download"),
     (b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` gets the file itself"),
 )
-
-
 _SETTLED_NS: Final = 2_000_000_000
 """A file that changed less long ago may change again within one tick of the file system's clock."""
 _hashes: dict[tuple[int, ...], str] = {}
@@ -55,21 +53,23 @@ def sha256_of(path: Path) -> str:
     return found
 
 
-def check_identity(path: Path, *, row: WeightsRow | None, sha256: str | None) -> str | None:
-    """Compare a file with what is known of it, reading it only if there is something to compare.
+def check_hash(spec: ModelSpec, *, sha256: str | None = None) -> str | None:
+    """Compare a model's file with what is known about it.
 
     Args:
-        path: the file.
-        row: the table's row, if the file was asked for by name.
-        sha256: the hash the user insists on (``IOG_WEIGHTS_SHA256``); it replaces the row's.
+        spec: with the path of its file.
+        sha256: the hash the user insists on (``IOG_WEIGHTS_SHA256``); it replaces the spec's.
 
     Returns:
-        The file's hash in lower-case hexadecimal, or None when nothing was known to compare with.
+        The file's hash in lower-case hexadecimal, or None where there is nothing to compare with.
+        Then the file is not even read.
 
     Raises:
-        WeightsError: the file differs from ``sha256``, or from a row that is confirmed. One that
-            differs from a row that is not is only reported in the log.
+        WeightsError: the file differs from ``sha256``, or from a confirmed hash of the spec. A
+            file that differs from an unconfirmed one is used, with a warning in the log.
     """
+    path = spec.path
+    assert path is not None
     if sha256 is not None:
         found = sha256_of(path)
         if found != sha256.lower():
@@ -78,29 +78,29 @@ def check_identity(path: Path, *, row: WeightsRow | None, sha256: str | None) ->
                 "the right file, or correct the setting."
             )
         return found
-    if row is None or row.sha256 is None:
+    if spec.sha256 is None:
         return None
     found = sha256_of(path)
-    if found == row.sha256:
+    if found == spec.sha256:
         return found
     size = path.stat().st_size
-    known = f"{row.size} bytes, sha256 {row.sha256}"
-    if row.sha256_confirmed:
-        origin = "was published" if row.published else row.source
+    known = f"{spec.size} bytes, sha256 {spec.sha256}"
+    if spec.sha256_confirmed:
+        origin = "was published" if spec.published else spec.source
         raise WeightsError(
-            f"{path} ({size} bytes, sha256 {found}) is not the {row.name} that {origin} "
-            f"({known}): {row.remedy}."
+            f"{path} ({size} bytes, sha256 {found}) is not the {spec.name} that {origin} "
+            f"({known}): {spec.remedy}."
         )
     _LOG.warning(
         "%s (%d bytes, sha256 %s) is not the public copy of %s that is known (%s). The hash of "
         "that copy is unconfirmed: nobody has compared it with the authors' file. So this file is "
         "used; IOG_WEIGHTS_SHA256=%s accepts it, and only it, from now on.",
-        *(path.name, size, found, row.name, known, found),
+        *(path.name, size, found, spec.name, known, found),
     )
     return found
 
 
-def read(path: Path) -> tuple[object, bool]:
+def read_torch(path: Path) -> tuple[object, bool]:
     """Unpickle the tensors and plain values of a PyTorch file, on the CPU.
 
     Returns:

@@ -6,12 +6,42 @@ import torch
 from torch import Tensor, nn
 
 from networks.backbones import Features, MobileNetV1, ResNet101
-from networks.blocks import conv1x1
-from networks.clicks import ClickEncoder
-from networks.coarsenet import CoarseNet, Pyramid
-from networks.finenet import FineNet
-from networks.mainnetwork import Logits
-from networks.psp import PSP
+from networks.blocks import conv1x1, conv3x3
+from networks.decoder import PSP, CoarseNet, FineNet, Pyramid
+from networks.main_network import Logits
+
+
+class ClickEncoder(nn.Sequential):
+    """Guidance maps of all clicks to features at stride 16 (IOG, section 3.4).
+
+    Input: float32 [N, 2, S, S], inside and outside maps in 0..255.
+
+    Args:
+        widths: channels of the four convolutions of stride 2.
+        out_channels: channels of the result.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int], out_channels: int) -> None:
+        layers: list[nn.Module] = []
+        in_channels = 2
+        for width in widths:
+            layers += [conv3x3(in_channels, width, stride=2), nn.BatchNorm2d(width), nn.ReLU()]
+            in_channels = width
+        layers += [conv1x1(in_channels, out_channels), nn.BatchNorm2d(out_channels), nn.ReLU()]
+        super().__init__(*layers)
+
+    def stages(self, clicks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 16, 8, 4, of ``out_channels``, widths[2] and widths[1] channels."""
+        layers = list(self)
+        stride4 = _run(layers[:6], clicks)
+        stride8 = _run(layers[6:9], stride4)
+        return _run(layers[9:], stride8), stride8, stride4
+
+
+def _run(layers: list[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 class RefinementNetwork(nn.Module):

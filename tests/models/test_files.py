@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iog.errors import WeightsError
-from iog.models.registry import BUNDLED_DIR, TABLE
-from iog.models.weightfiles import check_identity, publish, read, sha256_of, writing
+from iog.models.files import check_hash, publish, read_torch, sha256_of, writing
+from iog.models.spec import BUNDLED_DIR, REGISTRY, own_spec
 
 
 class Harmful:
@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(WeightsError) as caught:
-        read(path)
+        read_torch(path)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -52,8 +52,8 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy"])
-def test_both_forms_are_read(whole: Path, form: str) -> None:
-    content, mapped = read(whole / form)
+def test_both_forms_are_read_torch(whole: Path, form: str) -> None:
+    content, mapped = read_torch(whole / form)
     assert isinstance(content, dict)
     assert len(content) == 6
     assert mapped == (form == "zip")
@@ -147,7 +147,7 @@ def test_a_damaged_file_gives_tensors_or_a_refusal(
     path = tmp_path / "damaged.pth"
     path.write_bytes(content)
     with suppress(WeightsError):
-        assert isinstance(read(path)[1], bool)
+        assert isinstance(read_torch(path)[1], bool)
 
 
 @pytest.fixture
@@ -162,38 +162,41 @@ HELLO = hashlib.sha256(b"hello").hexdigest()
 
 def test_the_hash_the_user_gives_is_binding(hello: Path) -> None:
     assert sha256_of(hello) == HELLO
-    assert check_identity(hello, row=None, sha256=HELLO.upper()) == HELLO
-    for row in (None, TABLE["iog-pascal-sbd"], TABLE["iog-lite"]):
+    assert check_hash(own_spec(hello), sha256=HELLO.upper()) == HELLO
+    for spec in (own_spec(hello), REGISTRY["iog-pascal-sbd"], REGISTRY["iog-lite"]):
         with pytest.raises(WeightsError, match="IOG_WEIGHTS_SHA256 asks for abc: get the right"):
-            check_identity(hello, row=row, sha256="abc")
+            check_hash(replace(spec, path=hello), sha256="abc")
 
 
 def test_the_hash_the_user_gives_replaces_the_tables(
     hello: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    confirmed = replace(TABLE["iog-pascal-sbd"], sha256_confirmed=True)
-    assert check_identity(hello, row=confirmed, sha256=HELLO) == HELLO
+    confirmed = replace(REGISTRY["iog-pascal-sbd"], sha256_confirmed=True)
+    assert check_hash(replace(confirmed, path=hello), sha256=HELLO) == HELLO
     assert not caplog.records
 
 
 def test_a_confirmed_hash_is_binding(hello: Path) -> None:
-    row = replace(TABLE["iog-pascal-sbd"], sha256_confirmed=True)
+    spec = replace(REGISTRY["iog-pascal-sbd"], sha256_confirmed=True)
     with pytest.raises(WeightsError, match="iog weights fetch iog-pascal-sbd"):
-        check_identity(hello, row=row, sha256=None)
-    assert check_identity(hello, row=replace(row, sha256=HELLO), sha256=None) == HELLO
+        check_hash(replace(spec, path=hello), sha256=None)
+    assert check_hash(replace(spec, sha256=HELLO, path=hello), sha256=None) == HELLO
 
 
 def test_the_bundled_model_is_refused_where_it_is_another_file(tmp_path: Path) -> None:
     bundled = BUNDLED_DIR / "iog-lite.pt"
-    assert check_identity(bundled, row=TABLE["iog-lite"], sha256=None) == TABLE["iog-lite"].sha256
+    assert (
+        check_hash(replace(REGISTRY["iog-lite"], path=bundled), sha256=None)
+        == REGISTRY["iog-lite"].sha256
+    )
     damaged = bytearray(bundled.read_bytes())
     damaged[-1] ^= 1
     (tmp_path / "iog-lite.pt").write_bytes(damaged)
     with pytest.raises(
-        WeightsError, match=r"that comes with this project .*git checkout -- iog/models/iog"
+        WeightsError, match=r"that comes with this project .*git checkout -- iog/models/"
     ):
-        check_identity(tmp_path / "iog-lite.pt", row=TABLE["iog-lite"], sha256=None)
-    assert check_identity(tmp_path / "iog-lite.pt", row=None, sha256=None) is None
+        check_hash(replace(REGISTRY["iog-lite"], path=tmp_path / "iog-lite.pt"), sha256=None)
+    assert check_hash(own_spec(tmp_path / "iog-lite.pt"), sha256=None) is None
 
 
 def test_a_file_is_hashed_once_until_it_changes(
@@ -210,7 +213,7 @@ def test_a_file_is_hashed_once_until_it_changes(
     assert [sha256_of(hello), sha256_of(hello)] == [HELLO, HELLO]
     assert len(read) == 2  # it is so new that it may change again at the same time
 
-    monkeypatch.setattr("iog.models.weightfiles._SETTLED_NS", -1)
+    monkeypatch.setattr("iog.models.files._SETTLED_NS", -1)
     assert [sha256_of(hello), sha256_of(hello)] == [HELLO, HELLO]
     assert len(read) == 3
     status = hello.stat()
@@ -223,21 +226,23 @@ def test_a_file_is_hashed_once_until_it_changes(
 
 
 def test_an_unconfirmed_hash_only_warns(hello: Path, caplog: pytest.LogCaptureFixture) -> None:
-    row = TABLE["iog-pascal-sbd"]
-    assert check_identity(hello, row=row, sha256=None) == HELLO
+    spec = REGISTRY["iog-pascal-sbd"]
+    assert check_hash(replace(spec, path=hello), sha256=None) == HELLO
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert f"IOG_WEIGHTS_SHA256={HELLO}" in record.getMessage()
     assert "is unconfirmed: nobody has compared" in record.getMessage()
-    assert str(row.sha256) in record.getMessage()
+    assert str(spec.sha256) in record.getMessage()
     caplog.clear()
-    assert check_identity(hello, row=replace(row, sha256=HELLO), sha256=None) == HELLO
+    assert check_hash(replace(spec, sha256=HELLO, path=hello), sha256=None) == HELLO
     assert not caplog.records
 
 
 def test_without_anything_to_compare_the_file_is_not_even_read(tmp_path: Path) -> None:
-    assert check_identity(tmp_path / "missing", row=None, sha256=None) is None
-    assert check_identity(tmp_path / "missing", row=TABLE["iog-pascal"], sha256=None) is None
+    assert check_hash(own_spec(tmp_path / "missing"), sha256=None) is None
+    assert (
+        check_hash(replace(REGISTRY["iog-pascal"], path=tmp_path / "missing"), sha256=None) is None
+    )
 
 
 def test_a_written_file_appears_complete_and_readable(tmp_path: Path) -> None:

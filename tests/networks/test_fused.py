@@ -1,4 +1,4 @@
-"""The inference form gives what the trained network gives."""
+"""The fused network computes what the trained network computes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iog.models.checkpoint import load
+from iog.models.checkpoint import read_checkpoint
+from iog.models.spec import resolve
 from networks import MainNetwork, RefinementNetwork, build_network
 from networks.backbones import MobileNetV1, ResNet101
-from networks.inference import inference_form
+from networks.fused import fuse
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "main": lambda: MainNetwork(ResNet101(width=8), decoder_width=16, psp_width=32),
@@ -63,11 +64,11 @@ def trained(network: nn.Module, x: Tensor, clicks: Tensor) -> Tensor:
 
 
 def test_logits_are_those_of_the_trained_network(network: nn.Module) -> None:
-    form = inference_form(network)
+    fused = fuse(network)
     x, clicks = inputs()
     with torch.inference_mode():
         expected = trained(network, x, clicks)
-        found = form.decode(form.encode(x), clicks)
+        found = fused.decode(fused.encode(x), clicks)
     assert found.shape == expected.shape
     spread = float(expected.std())
     assert spread > 1e-3
@@ -75,51 +76,52 @@ def test_logits_are_those_of_the_trained_network(network: nn.Module) -> None:
 
 
 def test_later_clicks_are_decoded_alone(network: nn.Module) -> None:
-    form = inference_form(network)
+    fused = fuse(network)
     x, clicks = inputs()
     with torch.inference_mode():
-        encoded = form.encode(x)
-        first, later = form.decode(encoded, x[:, 3:]), form.decode(encoded, clicks)
-        assert torch.equal(form.decode(encoded, x[:, 3:]), first)
+        encoded = fused.encode(x)
+        first, later = fused.decode(encoded, x[:, 3:]), fused.decode(encoded, clicks)
+        assert torch.equal(fused.decode(encoded, x[:, 3:]), first)
     assert torch.equal(first, later) == isinstance(network, MainNetwork)
 
 
 def test_no_norm_is_left_and_the_trained_network_stays_whole(network: nn.Module) -> None:
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    form = inference_form(network)
-    assert not [m for m in form.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert not any(p.requires_grad for p in form.parameters())
+    fused = fuse(network)
+    assert not [m for m in fused.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not any(p.requires_grad for p in fused.parameters())
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]), key
 
 
 def test_side_heads_and_unused_layers_are_gone(network: nn.Module) -> None:
-    form = inference_form(network)
-    count = sum(p.numel() for p in form.parameters())
+    fused = fuse(network)
+    count = sum(p.numel() for p in fused.parameters())
     assert count < sum(p.numel() for p in network.parameters())
 
 
 def test_the_bundled_model_gives_the_same_masks() -> None:
-    model = load("iog-lite", weights_dir=Path("nowhere"))
-    form = inference_form(model.network)
-    x, clicks = inputs(model.row.crop.input_size)
+    checkpoint = read_checkpoint(resolve("iog-lite", weights_dir=Path("nowhere")))
+    network = checkpoint.network()
+    fused = fuse(network)
+    x, clicks = inputs(checkpoint.spec.crop.input_size)
     with torch.inference_mode():
-        expected = trained(model.network, x, clicks)
-        found = form.decode(form.encode(x), clicks)
+        expected = trained(network, x, clicks)
+        found = fused.decode(fused.encode(x), clicks)
     assert float((found - expected).abs().max()) < 1e-3
 
 
 def test_full_size_resnet_is_within_the_tolerance() -> None:
     torch.manual_seed(0)
     network = lively(build_network("iog-resnet101-refinement"))
-    form = inference_form(network)
+    fused = fuse(network)
     x, clicks = inputs(64)
     with torch.inference_mode():
         expected = trained(network, x, clicks)
-        found = form.decode(form.encode(x), clicks)
+        found = fused.decode(fused.encode(x), clicks)
     assert float((found - expected).abs().max()) < 1e-3 * max(float(expected.std()), 1.0)
 
 
-def test_only_networks_of_ours_have_such_a_form() -> None:
-    with pytest.raises(TypeError, match="Linear has no form for predicting"):
-        inference_form(nn.Linear(1, 1))
+def test_other_modules_cannot_be_fused() -> None:
+    with pytest.raises(TypeError, match="a Linear cannot be fused"):
+        fuse(nn.Linear(1, 1))

@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 from iog.engines.torch_engine import TorchEngine, choose_device, choose_dtype
 from iog.errors import SettingsError
+from iog.models.spec import REGISTRY
 from networks import build_network
-from networks.inference import inference_form
+from networks.fused import fuse
+
+LITE = REGISTRY["iog-lite"]
 
 
 def _input(side: int = 64) -> NDArray[np.float32]:
@@ -23,8 +26,14 @@ def lite() -> torch.nn.Module:
 
 
 def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module) -> None:
-    engine, x = TorchEngine(inference_form(lite)), _input()
-    assert engine.refines
+    engine, x = TorchEngine(fuse(lite), LITE), _input()
+    assert engine.has_click_branch
+    assert (engine.spec, engine.name, engine.device, engine.precision) == (
+        LITE,
+        "torch",
+        "cpu",
+        "fp32",
+    )
     probability = engine.decode(engine.encode(x), x[3:])
     assert probability.shape == (64, 64)
     assert probability.dtype == np.float32
@@ -33,7 +42,7 @@ def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module)
 
 
 def test_the_fine_prediction_is_used_and_the_sigmoid_taken(lite: torch.nn.Module) -> None:
-    engine, x = TorchEngine(inference_form(lite)), _input()
+    engine, x = TorchEngine(fuse(lite), LITE), _input()
     with torch.inference_mode():
         fine = lite(torch.from_numpy(x[None]), torch.from_numpy(x[None, 3:]))[-1]
         fine = torch.nn.functional.interpolate(
@@ -46,8 +55,9 @@ def test_the_fine_prediction_is_used_and_the_sigmoid_taken(lite: torch.nn.Module
 
 def test_a_network_without_click_branch_ignores_later_clicks() -> None:
     torch.manual_seed(0)
-    engine, x = TorchEngine(inference_form(build_network("iog-resnet101").eval())), _input()
-    assert not engine.refines
+    network = fuse(build_network("iog-resnet101").eval())
+    engine, x = TorchEngine(network, REGISTRY["iog-pascal"]), _input()
+    assert not engine.has_click_branch
     encoded = engine.encode(x)
     first = engine.decode(encoded, x[3:])
     assert np.array_equal(first, engine.decode(encoded, np.zeros_like(x[3:])))
@@ -56,14 +66,14 @@ def test_a_network_without_click_branch_ignores_later_clicks() -> None:
 
 def test_bf16_is_close_to_fp32(lite: torch.nn.Module) -> None:
     x = _input()
-    exact = TorchEngine(inference_form(lite))
-    rounded = TorchEngine(inference_form(lite).lowered(torch.bfloat16))
+    exact = TorchEngine(fuse(lite), LITE)
+    rounded = TorchEngine(fuse(lite).cast(torch.bfloat16), LITE, precision="bf16")
     a, b = exact.decode(exact.encode(x), x[3:]), rounded.decode(rounded.encode(x), x[3:])
     assert 0 < np.abs(a - b).max() < 0.2
 
 
 def test_encoded_crops_know_their_size(lite: torch.nn.Module) -> None:
-    engine = TorchEngine(inference_form(lite))
+    engine = TorchEngine(fuse(lite), LITE)
     # FineNet's part at stride 4, two laterals, PSP's direct part; then its 50 pooled cells.
     per_pixel = 144 / 16 + 96 / 64 + (96 + 256) / 256
     assert engine.nbytes(engine.encode(_input())) == (int(per_pixel * 64 * 64) + 128 * 50) * 4
