@@ -33,7 +33,7 @@ class Plan:
         warm_up: whether one more round comes before them, for a process's first of a size may
             still set memory aside.
         cold_starts: processes started of each contender, after one that is not counted: it writes
-            what is written once, folded weights and exports.
+            what is written once, fused weights and exports.
         seconds: of throughput for each number of workers; 0 for none.
         cores: CPU cores to share out among workers.
     """
