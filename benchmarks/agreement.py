@@ -22,12 +22,10 @@ from dataloaders.readers import open_dataset
 from dataloaders.samples import Dataset, Sample
 from iog.cores import available_cores
 from iog.errors import SettingsError
-from iog.evaluation.clicks import Step, annotate, first_prompt
-from iog.evaluation.contenders import Contender, contender
-from iog.evaluation.loading import read_ahead
-from iog.evaluation.run import chosen
+from iog.evaluation.protocols import Step, annotate, first_prompt
+from iog.evaluation.run import chosen, read_ahead
 from iog.evaluation.scores import iou
-from iog.evaluation.segmenters import Segmenter
+from iog.evaluation.segmenters import Candidate, Segmenter, candidate
 from iog.settings import Engine, Precision, Settings
 from iog.tables import Table
 
@@ -120,11 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _asked(arguments)
     settings = replace(Settings.from_env().with_model(asked.model), device="cpu")
     machine = described(cores=settings.threads or available_cores())
-    reference = contender(replace(settings, engine="torch", precision="fp32"))
-    others: dict[str, Contender] = {}
+    reference = candidate(replace(settings, engine="torch", precision="fp32"))
+    others: dict[str, Candidate] = {}
     for engine, precision in _RUNS:
         try:
-            it = contender(replace(settings, engine=engine, precision=precision))
+            it = candidate(replace(settings, engine=engine, precision=precision))
         except SettingsError as error:
             print(f"Without {engine} {precision}: {error}")
             continue

@@ -13,9 +13,9 @@ from iog.settings import Settings
 
 if TYPE_CHECKING:
     from dataloaders.samples import Dataset
-    from iog.evaluation.contenders import Contender
-    from iog.evaluation.protocol import Scorer
-    from iog.evaluation.tables import Result
+    from iog.evaluation.protocols import Scorer
+    from iog.evaluation.report import Result
+    from iog.evaluation.segmenters import Candidate
 
 __all__ = ["evaluate"]
 
@@ -128,9 +128,8 @@ def evaluate(
 
     from dataloaders.holdout import hold_out as held_out
     from dataloaders.readers import default_split, open_dataset
-    from iog.evaluation.annotation import AnnotatorProtocol
-    from iog.evaluation.contenders import contender
-    from iog.evaluation.official import OfficialProtocol
+    from iog.evaluation.protocols import AnnotatorProtocol, OfficialProtocol
+    from iog.evaluation.segmenters import candidate
 
     settings = Settings.from_env(_environment(engine, precision))
     if download:
@@ -143,7 +142,7 @@ def evaluate(
         objects = held_out(objects, hold_out)[1]
     run = _Run(objects, out, {"data": data, "split": split, "hold_out": hold_out, "limit": limit})
     for name in model or [settings.model]:
-        it = contender(settings.with_model(name))
+        it = candidate(settings.with_model(name))
         masks = out / it.name / "run_0" / "Results" if out is not None and save_masks else None
         scorer: Scorer = (
             OfficialProtocol(it.rule, legacy_stretch=legacy_stretch, masks=masks)
@@ -190,12 +189,10 @@ class _Run:
         self._results: list[Result] = []
         self._settings: list[dict[str, Any]] = []
 
-    def score(self, it: Contender, scorer: Scorer) -> None:
+    def score(self, it: Candidate, scorer: Scorer) -> None:
         """Score one model."""
-        from iog.evaluation.report import best_column, write_sheets
-        from iog.evaluation.run import chosen, score_objects
-        from iog.evaluation.store import ScoreFile
-        from iog.evaluation.tables import Result
+        from iog.evaluation.report import Result, best_column, write_sheets
+        from iog.evaluation.run import ScoreFile, chosen, score_objects
 
         if any(result.name == it.name for result in self._results):
             raise typer.BadParameter(f"two models are called {it.name!r}.", param_hint="--model")
@@ -226,22 +223,18 @@ class _Run:
 
     def finish(self) -> None:
         """Show the tables and write the report."""
-        from iog.evaluation.report import best_column, write_report
-        from iog.evaluation.tables import figure_table, iou_table
+        from iog.evaluation.pictures import write_plots
+        from iog.evaluation.report import best_column, figure_table, iou_table, write_report
 
         for table in (iou_table(self._results), figure_table(self._results)):
             if table.rows:
                 table.show()
         if self._out is None:
             return
-        try:
-            from iog.evaluation.plots import write_plots
-        except ImportError:
-            plots: dict[str, str] = {}
+        column = best_column(self._results[0])
+        plots = write_plots(self._out, self._results, column=column)
+        if not plots:
             typer.echo("No plots without matplotlib, which is in requirements-dev.txt.", err=True)
-        else:
-            column = best_column(self._results[0])
-            plots = write_plots(self._out, self._results, column=column)
         write_report(self._out, self._results, self._settings, plots)
         typer.echo(f"Wrote {self._out / 'report.md'} and report.json", err=True)
 

@@ -1,17 +1,31 @@
-"""Fetches PASCAL VOC 2012 and SBD through torchvision, which knows their addresses and md5 sums."""
+"""Fetches PASCAL VOC 2012 and the Semantic Boundaries Dataset (SBD) from their authors' servers."""
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import warnings
+import hashlib
+import tarfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Final
+from urllib.request import urlopen
 
 from dataloaders.readers import missing_archives
 from iog.errors import DatasetError
 
 __all__ = ["complete", "download"]
+
+ARCHIVES: Final = {
+    "voc": (
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "6cd6e144f989b92b3379bac3b3de84fd",
+    ),
+    "sbd": (
+        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
+        "benchmark.tgz",
+        "82b4d87ceb2ed10f6038a1cba92111cb",
+    ),
+}
+"""Addresses and MD5 sums, as torchvision has them."""
+_CHUNK: Final = 1 << 20
 
 
 def complete(spec: str) -> None:
@@ -25,74 +39,34 @@ def complete(spec: str) -> None:
 
 
 def download(name: str, root: Path) -> None:
-    """Fetch an archive, unless a whole one lies in ``root``, and unpack it there.
+    """Fetch an archive, unless a whole one is in ``root``, and unpack it there.
 
     Args:
         name: ``voc`` or ``sbd``.
         root: the folder; made if it does not exist.
 
     Raises:
-        DatasetError: torchvision is not installed, or the archive could not be had whole.
+        DatasetError: the archive could not be had whole.
     """
-    datasets = _torchvision_datasets()
-    if name == "voc":
-        voc = datasets.voc.DATASET_YEAR_DICT["2012"]
-        url, filename, md5 = voc["url"], voc["filename"], voc["md5"]
-    else:
-        sbd = datasets.SBDataset
-        url, filename, md5 = sbd.url, sbd.filename, sbd.md5
+    url, md5 = ARCHIVES[name]
+    archive = root / url.rpartition("/")[2]
     root.mkdir(parents=True, exist_ok=True)
-    # SBDataset's own download moves the files about and fails where some are already in place.
-    fetch = datasets.utils.download_and_extract_archive
     try:
-        with warnings.catch_warnings():
-            # Python 3.12 and newer would like torchvision to name a filter for unpacking.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            fetch(url, str(root), filename=filename, md5=md5)
-    # A RuntimeError is a wrong md5 sum, an OSError the network's or the disk's.
-    except (RuntimeError, OSError, EOFError) as error:
+        if not archive.is_file() or _md5(archive) != md5:
+            with urlopen(url, timeout=60) as source, archive.open("wb") as file:
+                while chunk := source.read(_CHUNK):
+                    file.write(chunk)
+            if _md5(archive) != md5:
+                raise OSError("the file is corrupted")
+        with tarfile.open(archive) as tar:
+            tar.extractall(root, filter="data")
+    except (OSError, EOFError, tarfile.TarError) as error:
         raise DatasetError(
-            f"{filename} could not be fetched from {url} ({error}); "
+            f"{archive.name} could not be fetched from {url} ({error}); "
             f"put it into {root} by other means and run this again"
         ) from error
 
 
-@functools.cache
-def _torchvision_datasets() -> Any:  # noqa: ANN401 - a module without annotations
-    found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None:
-        raise DatasetError(
-            "Downloading needs torchvision: pip install torchvision==0.28.0, "
-            "or everything in requirements-dev.txt"
-        )
-    _declare_operators(Path(found.origin).with_name("_C.so"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torchvision.datasets
-
-    return torchvision.datasets
-
-
-def _declare_operators(compiled: Path) -> None:
-    """Make torchvision importable beside a torch that its compiled part was not built for.
-
-    The wheels on PyPI are built for CUDA; beside a CPU build of torch their operators cannot be
-    loaded, and torchvision fails at its import because it describes them to torch all the same.
-    Reading data sets needs none of them, so that names without code will do.
-    """
-    import torch
-
-    load, declare = cast("tuple[Any, Any]", (torch.ops.load_library, torch.library.Library))
-    if _DECLARED:
-        return
-    try:
-        load(str(compiled))
-    except OSError:
-        library = declare("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _DECLARED.append(library)
-
-
-_DECLARED: list[Any] = []
-"""Kept alive: what a library declares goes with it."""
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,10 +1,10 @@
-"""What an evaluation leaves on disk: figures to compute with, and a page to read."""
+"""The tables of an evaluation, and the report that it leaves on disk."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,115 @@ import cv2
 import numpy as np
 
 from dataloaders.samples import Dataset
-from iog.evaluation.contenders import Contender
-from iog.evaluation.official import THRESHOLDS, OfficialProtocol
-from iog.evaluation.protocol import ObjectScore, Scorer
-from iog.evaluation.scores import BOUNDARY_TOLERANCE
-from iog.evaluation.sheets import contact_sheet, tile
-from iog.evaluation.tables import Result, figure_table, iou_table
+from iog.evaluation.pictures import contact_sheet, tile
+from iog.evaluation.protocols import (
+    JITTERS,
+    MOST_CLICKS,
+    TARGETS,
+    THRESHOLDS,
+    OfficialProtocol,
+    Scorer,
+)
+from iog.evaluation.scores import BOUNDARY_TOLERANCE, GOOD, Latency, ObjectScore, Summary, by_subset
+from iog.evaluation.segmenters import Candidate
+from iog.tables import Table
 
-__all__ = ["SHEETS", "best_column", "write_report", "write_sheets"]
+__all__ = [
+    "SHEETS",
+    "Result",
+    "best_column",
+    "figure_table",
+    "iou_table",
+    "write_report",
+    "write_sheets",
+]
 
+MOST_COLUMNS = 9
 SHEET_OBJECTS = 24
 SHEETS = {"worst.jpg": "The worst objects", "random.jpg": "Random objects"}
 """Contact sheets of every model, in its folder."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model got."""
+
+    name: str
+    columns: tuple[str, ...]
+    """What the IoUs belong to: clicks or thresholds."""
+    scores: Sequence[ObjectScore]
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """By part of the data set; see ``by_subset``."""
+        return by_subset(self.scores)
+
+
+def iou_table(results: Sequence[Result]) -> Table:
+    """Mean IoU of every model on every part of the data set."""
+    columns = results[0].columns
+    shown = _shown(len(columns))
+    clicks = columns[0] == "1 click"
+    rows = []
+    for result in results:
+        summaries = result.summaries
+        if len(summaries) == 2:  # one part and all of it are the same
+            summaries = {"all": summaries["all"]}
+        for subset, summary in summaries.items():
+            means = [f"{summary.ious[i]:.3f}" for i in shown]
+            good = [f"{summary.good:.0%}"] if clicks else []
+            rows.append((result.name, subset, str(summary.objects), *means, *good))
+    last = (f"over {GOOD}",) if clicks else ()
+    heads = ("model", "set", "objects", *(columns[i] for i in shown), *last)
+    title = (
+        f"Mean IoU, and the share of objects over {GOOD} after 1 click"
+        if clicks
+        else "Mean IoU above each threshold"
+    )
+    return Table(title, heads, tuple(rows))
+
+
+def figure_table(results: Sequence[Result]) -> Table:
+    """Further scores and times over all objects; a column for each model."""
+    names = {
+        "boundary_f": "boundary F after 1 click",
+        **{
+            f"noc_{target}": f"clicks to IoU 0.{target}, at most {MOST_CLICKS}"
+            for target in TARGETS
+        },
+        "box_only": "IoU of the box alone",
+        **{f"jitter_{p}": f"IoU after 1 click, box off by {p} %" for p in JITTERS},
+    }
+    summaries = [Summary.of(result.scores) for result in results]
+    rows = [
+        (name, *(_number(summary.figures.get(key), key) for summary in summaries))
+        for key, name in names.items()
+    ]
+    times = (
+        ("first", [s.first_click for s in summaries]),
+        ("next", [s.next_click for s in summaries]),
+    )
+    for name, latencies in times:
+        rows.append((f"{name} click, ms, median / 95 %", *map(_latency, latencies)))
+    filled = (row for row in rows if any(cell != "-" for cell in row[1:]))
+    return Table("All objects", ("", *(result.name for result in results)), tuple(filled))
+
+
+def _shown(columns: int) -> list[int]:
+    """All columns, or of very many clicks some."""
+    if columns <= MOST_COLUMNS:
+        return list(range(columns))
+    return [i for i in (0, 1, 2, 3, 4, 9, 14) if i < columns - 1] + [columns - 1]
+
+
+def _number(value: float | None, key: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if key.startswith("noc") else f"{value:.3f}"
+
+
+def _latency(latency: Latency | None) -> str:
+    return "-" if latency is None else f"{latency.median:.0f} / {latency.p95:.0f}"
 
 
 def best_column(result: Result) -> int:
@@ -37,7 +134,7 @@ def write_sheets(
     folder: Path,
     objects: Dataset,
     scores: Mapping[int, ObjectScore],
-    contender: Contender,
+    candidate: Candidate,
     scorer: Scorer,
     *,
     column: int,
@@ -48,12 +145,12 @@ def write_sheets(
         folder: where to.
         objects: the data set.
         scores: by the object's number.
-        contender: predicts the shown objects once more.
+        candidate: predicts the shown objects once more.
         scorer: the protocol.
         column: of the IoUs; the worst are worst there.
     """
     official = isinstance(scorer, OfficialProtocol)
-    threshold = THRESHOLDS[column] if official else contender.threshold
+    threshold = THRESHOLDS[column] if official else candidate.threshold
     ranked = sorted(scores, key=lambda number: scores[number].ious[column])
     count = min(SHEET_OBJECTS, len(ranked))
     drawn = np.random.default_rng(0).choice(sorted(scores), count, replace=False)
@@ -62,7 +159,7 @@ def write_sheets(
         for number in numbers:
             sample = objects[number]
             prompt = scorer.prompt(sample)
-            mask = contender.segmenter.predict(sample.image, prompt) > threshold
+            mask = candidate.segmenter.predict(sample.image, prompt) > threshold
             caption = f"{scores[number].ious[column]:.2f} {sample.category} {sample.image_id}"
             tiles.append(tile(sample, mask, prompt, caption=caption))
         _, data = cv2.imencode(".jpg", contact_sheet(tiles)[..., ::-1])

@@ -1,18 +1,39 @@
-"""What is scored: anything that turns a box and clicks into a probability for every pixel."""
+"""What is scored: a model, or a baseline that a model has to beat."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders.geometry import Box, CropRule, clamp_box
+from iog.cores import available_cores
 from iog.image import Image
-from iog.predictor import Predictor
+from iog.models.files import sha256_of
+from iog.models.spec import resolve
+from iog.predictor import Predictor, load
 from iog.prompts import Prompt
+from iog.settings import Settings
 
-__all__ = ["PredictorSegmenter", "Segmenter"]
+__all__ = [
+    "BASELINES",
+    "Candidate",
+    "FullBox",
+    "GrabCut",
+    "InscribedEllipse",
+    "PredictorSegmenter",
+    "Segmenter",
+    "candidate",
+]
+
+ITERATIONS = 5
+CLICK_RADIUS = 3
+"""Pixels around a click that GrabCut takes as certain."""
 
 
 class Segmenter(Protocol):
@@ -45,3 +66,138 @@ class PredictorSegmenter:
         """Probability float32 [H, W], image frame; see ``Segmenter``."""
         self._predictor.set_image(Image(image, key=image_key))
         return self._predictor.probability(prompt)
+
+
+class FullBox:
+    """The box, filled; clicks change nothing."""
+
+    def predict(
+        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
+    ) -> NDArray[np.float32]:
+        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
+        out = np.zeros(image.shape[:2], np.float32)
+        x0, y0, x1, y1 = _pixels(prompt.box, image)
+        out[y0:y1, x0:x1] = 1
+        return out
+
+
+class InscribedEllipse:
+    """The ellipse that touches the box's four sides; clicks change nothing."""
+
+    def predict(
+        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
+    ) -> NDArray[np.float32]:
+        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
+        x1, y1, x2, y2 = prompt.box
+        rows, columns = (np.arange(length) + 0.5 for length in image.shape[:2])
+        across = ((2 * columns - x1 - x2) / (x2 - x1)) ** 2
+        down = ((2 * rows - y1 - y2) / (y2 - y1)) ** 2
+        return (across[None, :] + down[:, None] <= 1).astype(np.float32)
+
+
+class GrabCut:
+    """OpenCV's GrabCut (Rother et al., SIGGRAPH 2004) with the box and the clicks.
+
+    Outside the box is certain background, inside it probable object, and a small disc around each
+    click is certain. Where that leaves no background, or the cut keeps nothing, the box is the
+    answer.
+    """
+
+    def predict(
+        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
+    ) -> NDArray[np.float32]:
+        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
+        x0, y0, x1, y1 = _pixels(prompt.box, image)
+        labels = np.full(image.shape[:2], cv2.GC_BGD, np.uint8)
+        labels[y0:y1, x0:x1] = cv2.GC_PR_FGD
+        clicks = ((prompt.pos_points, cv2.GC_FGD), (prompt.neg_points, cv2.GC_BGD))
+        for points, label in clicks:
+            for x, y in points:
+                centre = (math.floor(x), math.floor(y))
+                cv2.circle(labels, centre, CLICK_RADIUS, label, cv2.FILLED)
+        object_ = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        if object_.all() or not object_.any():
+            return object_.astype(np.float32)
+        cv2.setRNGSeed(0)  # its clusters begin at random
+        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        cv2.grabCut(
+            bgr, labels, (0, 0, 1, 1), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK
+        )
+        found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        return (found if found.any() else object_).astype(np.float32)
+
+
+def _pixels(box: Box, image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """The whole pixels that the box covers, clamped to the image; x1 and y1 exclusive."""
+    visible = clamp_box(box, (image.shape[0], image.shape[1]))
+    if visible is None:
+        return 0, 0, 0, 0
+    return (
+        math.floor(visible[0]),
+        math.floor(visible[1]),
+        math.ceil(visible[2]),
+        math.ceil(visible[3]),
+    )
+
+
+BASELINES: dict[str, Segmenter] = {
+    "box": FullBox(),
+    "ellipse": InscribedEllipse(),
+    "grabcut": GrabCut(),
+}
+"""By the name that `iog evaluate --model` takes."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to score."""
+
+    name: str
+    """For tables and folders; of a path, the file's name without its ending."""
+    description: Mapping[str, object]
+    """What runs, for reports. Scores of different descriptions are not mixed."""
+    segmenter: Segmenter
+    threshold: float
+    """Probability above which a pixel is object."""
+    rule: CropRule
+    """How the model crops; baselines do not, and have the published one."""
+
+
+def candidate(settings: Settings) -> Candidate:
+    """Load what ``settings.model`` names: a baseline, a model, or a path.
+
+    Raises:
+        SettingsError, WeightsError: see ``iog.load``.
+    """
+    name = settings.model
+    if name in BASELINES:
+        description = {"model": name, "threshold": 0.5}
+        return Candidate(name, description, BASELINES[name], 0.5, CropRule())
+    threads = settings.threads or available_cores()
+    cv2.setNumThreads(threads)
+    predictor = load(
+        name,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        threads=threads,
+        threshold=settings.threshold,
+        weights_dir=settings.weights_dir,
+        sha256=settings.weights_sha256,
+        cache_mb=settings.cache_mb,
+    )
+    segmenter = PredictorSegmenter(predictor)
+    # The first run takes longer, and is nobody's click.
+    segmenter.predict(np.zeros((64, 64, 3), np.uint8), Prompt((8, 8, 56, 56), ((32, 32),)))
+    predictor.reset_image()
+    predictor.cache.clear()
+    path = resolve(name, weights_dir=settings.weights_dir).path
+    assert path is not None
+    return Candidate(
+        name=str(predictor.describe()["model"]),
+        description={**predictor.describe(), "sha256": sha256_of(path)},
+        segmenter=segmenter,
+        threshold=predictor.threshold,
+        rule=predictor.rule,
+    )

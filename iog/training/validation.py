@@ -9,9 +9,9 @@ from torch import nn
 from dataloaders.samples import Dataset
 from iog.cache import Cache
 from iog.engines.torch_engine import TorchEngine
-from iog.evaluation.annotation import AnnotatorProtocol
-from iog.evaluation.protocol import Summary
+from iog.evaluation.protocols import AnnotatorProtocol
 from iog.evaluation.run import score_objects
+from iog.evaluation.scores import Summary
 from iog.evaluation.segmenters import PredictorSegmenter
 from iog.models.spec import own_spec
 from iog.predictor import Predictor

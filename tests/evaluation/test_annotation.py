@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iog.evaluation.annotation import JITTERS, AnnotatorProtocol
-from iog.evaluation.baselines import FullBox
+from iog.evaluation.protocols import JITTERS, AnnotatorProtocol
 from iog.evaluation.scores import iou
+from iog.evaluation.segmenters import FullBox
 from iog.prompts import Prompt
 from tests.evaluation.samples import Computed, Scripted, disc_sample
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iog.evaluation.annotation import AnnotatorProtocol
-from iog.evaluation.baselines import BASELINES, FullBox, GrabCut, InscribedEllipse
+from iog.evaluation.protocols import AnnotatorProtocol
+from iog.evaluation.segmenters import BASELINES, FullBox, GrabCut, InscribedEllipse
 from iog.prompts import Prompt
 from tests.evaluation.samples import disc_sample
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from dataloaders.geometry import CropRule
 from dataloaders.samples import Sample
-from iog.evaluation.annotation import AnnotatorProtocol
-from iog.evaluation.clicks import annotate, first_prompt
+from iog.evaluation.protocols import AnnotatorProtocol, annotate, first_prompt
 from iog.evaluation.segmenters import PredictorSegmenter
 from iog.models.spec import REGISTRY
 from iog.predictor import Predictor

@@ -81,7 +81,6 @@ def test_every_picture_of_the_page_is_there(tmp_path: Path, data: str) -> None:
 def test_without_matplotlib_the_report_has_no_plots(
     tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "iog.evaluation.plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     found = _evaluate(f"--data {data} --model box --out {tmp_path}/report")
     assert found.exit_code == 0, found.output

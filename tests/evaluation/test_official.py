@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.samples import Sample
-from iog.evaluation.official import THRESHOLDS, OfficialProtocol, stretched, threshold_ious
+from iog.evaluation.protocols import THRESHOLDS, OfficialProtocol, stretched, threshold_ious
 from tests import reference
 from tests.evaluation.samples import Scripted, disc_sample
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from iog.evaluation.protocol import ObjectScore, Summary, by_subset
+from iog.evaluation.scores import ObjectScore, Summary, by_subset
 
 
 def _score(subset: str, *ious: float) -> ObjectScore:

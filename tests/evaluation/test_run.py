@@ -8,11 +8,9 @@ import pytest
 
 from dataloaders.samples import Sample
 from iog.errors import DatasetError, SettingsError
-from iog.evaluation.annotation import AnnotatorProtocol
-from iog.evaluation.baselines import InscribedEllipse
-from iog.evaluation.loading import read_ahead
-from iog.evaluation.run import chosen, score_objects
-from iog.evaluation.store import FILE, ScoreFile
+from iog.evaluation.protocols import AnnotatorProtocol
+from iog.evaluation.run import FILE, ScoreFile, chosen, read_ahead, score_objects
+from iog.evaluation.segmenters import InscribedEllipse
 from tests.evaluation.samples import disc_sample
 
 

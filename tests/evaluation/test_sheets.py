@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iog.evaluation.clicks import first_prompt
-from iog.evaluation.sheets import CAPTION, SIDE, contact_sheet, tile
+from iog.evaluation.pictures import CAPTION, SIDE, contact_sheet, tile
+from iog.evaluation.protocols import first_prompt
 from iog.overlay import POSITIVE
 from tests.evaluation.samples import disc_sample
 

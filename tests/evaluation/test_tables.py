@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from iog.evaluation.protocol import ObjectScore
-from iog.evaluation.tables import Result, figure_table, iou_table
+from iog.evaluation.report import Result, figure_table, iou_table
+from iog.evaluation.scores import ObjectScore
 
 CLICKS = ("1 click", "2 clicks")
 

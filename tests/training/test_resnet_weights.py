@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from iog.errors import WeightsError
-from iog.evaluation import downloads
 from iog.training.resnet_weights import MEAN, STD, is_resnet, load_resnet
 from networks.backbones import ResNet101
 
 
 @pytest.fixture(scope="module")
-def reference() -> nn.Module:
+def reference() -> Iterator[nn.Module]:
     """torchvision's own ResNet-101 with lively random weights and statistics."""
-    downloads._torchvision_datasets()  # makes torchvision importable beside a CPU torch
-    from torchvision.models import resnet101
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = importlib.util.find_spec("torchvision")
+        assert found is not None
+        assert found.origin is not None
+        load, declare = cast("tuple[Any, Any]", (torch.ops.load_library, torch.library.Library))
+        try:
+            load(str(Path(found.origin).with_name("_C.so")))
+            operators = None
+        except OSError:
+            # PyPI's wheels are built for CUDA. Beside a CPU torch their operators cannot be loaded,
+            # and the import fails because it describes them; names without code are enough.
+            operators = declare("torchvision", "FRAGMENT")
+            operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from torchvision.models import resnet101
 
     torch.manual_seed(5)
     network: nn.Module = resnet101()
@@ -29,7 +46,8 @@ def reference() -> nn.Module:
             nn.init.uniform_(module.weight, 0.5, 1.0)
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
-    return network.eval()
+    yield network.eval()
+    del operators
 
 
 @pytest.fixture(scope="module")
