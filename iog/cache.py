@@ -1,6 +1,8 @@
 """What a predictor remembers from one click to the next, bounded in bytes.
 
 The values are of different kinds and share the bytes: what was not used for longest goes first.
+cachetools' ``LRUCache`` would need as much code around it, because sizes come from the engine and
+hits are counted for each kind.
 """
 
 from __future__ import annotations
