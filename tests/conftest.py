@@ -39,4 +39,4 @@ def bundled_server(plain_environment: dict[str, str]) -> Iterator[str]:
         assert ready is not None
         yield ready.group(1)
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+        assert server.wait(120) == 0

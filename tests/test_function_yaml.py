@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from iog.serving.bodies import BODY_LIMIT
+from iog.serving.app import BODY_LIMIT
 from iog.serving.pool import WORKER_WAIT
 from iog.settings import Settings
 

@@ -35,7 +35,7 @@ def serve(
     from iog.serving.logs import open_log, say_ready
     from iog.serving.pool import Pool
     from iog.serving.server import Server, address, bind
-    from iog.serving.worker import WorkerProcess
+    from iog.serving.worker import Worker
 
     # Where the workers' settings come from.
     if model is not None:
@@ -46,23 +46,25 @@ def serve(
     open_log(sys.stderr, name="uvicorn.error", level=logging.WARNING)
     with bind(host, port) as listener:
         log.info("Loading the model ...")
-        processes = [WorkerProcess(number) for number in range(workers)]
+        running = [Worker(number) for number in range(workers)]
         url = address(listener)
         try:
             # A container is stopped by SIGTERM, which may come while the model is loaded.
             with contextlib.suppress(KeyboardInterrupt), _signals(signal.default_int_handler):
-                if not all(future.result() for future in [each.start() for each in processes]):
-                    raise typer.Exit(1)  # the log says why
+                for start in [each.start() for each in running]:
+                    if (failure := start.result()) is not None:
+                        sys.stderr.write(failure)  # once: the others fail for the same reason
+                        raise typer.Exit(1)
                 server = Server(
-                    create_app(Pool(processes), log=log),
+                    create_app(Pool(running), log=log),
                     listener,
                     on_ready=lambda: say_ready(url),
                 )
                 server.run_until_stopped()
         finally:
             with _signals(signal.SIG_IGN):  # it takes a second; cut short, it would leave processes
-                for process in processes:
-                    process.close()
+                for worker in running:
+                    worker.close()
     log.info("Stopped.")
 
 

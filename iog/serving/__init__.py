@@ -1,1 +1,1 @@
-"""A small HTTP host for `main.handler`, for one machine: what Nuclio does, without Nuclio."""
+"""A small HTTP host for one machine: it runs `main:handler` as Nuclio does, without Nuclio."""

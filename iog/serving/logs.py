@@ -1,4 +1,4 @@
-"""The log of the local host and of its workers: one form for all lines, told by IOG_LOG_FORMAT."""
+"""The log of the local host and its workers; IOG_LOG_FORMAT chooses the form of all its lines."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class JsonFormatter(_Formatter):
 
 
 def open_log(stream: TextIO, *, name: str = "iog", level: int = logging.INFO) -> nuclio_sdk.Logger:
-    """A logger with the methods of Nuclio's, in the form that IOG_LOG_FORMAT says.
+    """A logger with the methods of Nuclio's, in the form that IOG_LOG_FORMAT chooses.
 
     Args:
         stream: where the lines go.
-        name: of the logger in `logging`; whoever opens it again redirects it.
+        name: of the logger in `logging`; to open it again redirects it.
         level: the lowest to be written.
     """
     logger = nuclio_sdk.Logger(level, name)
@@ -72,7 +72,7 @@ def open_log(stream: TextIO, *, name: str = "iog", level: int = logging.INFO) ->
 
 
 def say_ready(url: str) -> None:
-    """Tell on stdout, where scripts and people take the address from, that requests may come."""
+    """Print to stdout that requests may come; scripts read the address there."""
     if _as_json():
         open_log(sys.stdout, name="iog-ready").info_with("Ready", url=url)
     else:

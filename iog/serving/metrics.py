@@ -39,39 +39,37 @@ class Metrics:
         about: Mapping[str, object],
         pids: Callable[[], Sequence[int | None]] = tuple,
     ) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._registry.register(_WorkerProcesses(pids))
-        info = Info("iog", "What answers the requests.", registry=self._registry)
+        own = self._registry = CollectorRegistry()
+        ProcessCollector(registry=own)
+        own.register(_WorkerProcesses(pids))
+        info = Info("iog", "What answers the requests.", registry=own)
         info.info({name: str(about.get(name, "")) for name in _INFO})
         self.in_flight = Gauge(
-            "iog_requests_in_flight",
-            "Requests being received or answered.",
-            registry=self._registry,
+            "iog_requests_in_flight", "Requests being received or answered.", registry=own
         )
         self.workers = Gauge(
-            "iog_workers", "Worker processes that can take a request.", registry=self._registry
+            "iog_workers", "Worker processes that can take a request.", registry=own
         )
         self.restarts = Gauge(
-            "iog_worker_restarts", "Worker processes replaced so far.", registry=self._registry
+            "iog_worker_restarts", "Worker processes replaced so far.", registry=own
         )
         self._requests = Counter(
-            "iog_requests", "Requests answered, by status.", ["status"], registry=self._registry
+            "iog_requests", "Requests answered, by status.", ["status"], registry=own
         )
         self._seconds = Histogram(
             "iog_request_seconds",
             "Seconds from a request's first byte to its answer.",
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=own,
         )
         self._stages = Summary(
-            "iog_stage_seconds", "Seconds spent in a stage.", ["stage"], registry=self._registry
+            "iog_stage_seconds", "Seconds spent in a stage.", ["stage"], registry=own
         )
         self._hits = Counter(
-            "iog_cache_hits", "Lookups that found something.", ["cache"], registry=self._registry
+            "iog_cache_hits", "Lookups that found something.", ["cache"], registry=own
         )
         self._misses = Counter(
-            "iog_cache_misses", "Lookups that found nothing.", ["cache"], registry=self._registry
+            "iog_cache_misses", "Lookups that found nothing.", ["cache"], registry=own
         )
 
     def observe(self, *, status: int, seconds: float, report: Mapping[str, object]) -> None:
@@ -80,8 +78,8 @@ class Metrics:
         Args:
             status: the answer's HTTP status.
             seconds: how long it took.
-            report: the handler's report; of it count ``<stage>_ms``, ``<cache>_cache_hits`` and
-                ``<cache>_cache_misses``.
+            report: the handler's report; ``<stage>_ms``, ``<cache>_cache_hits`` and
+                ``<cache>_cache_misses`` of it are counted.
         """
         self._requests.labels(str(status)).inc()
         self._seconds.observe(seconds)

@@ -1,27 +1,33 @@
-"""Who answers next: free workers, those who wait for one, and those who are sent away.
+"""Which worker answers a call, which calls wait, and which are refused.
 
-A call goes to a free worker that saw its image before, for that one has it in its cache. An image
-that no free worker saw goes to the one that was idle for longest, so that images spread over the
-workers. Nobody waits for a certain worker while another is free.
+A call goes to a free worker that answered about the same image before: it has the image in its
+cache and answers several times sooner. An image that no free worker knows goes to the one that
+was idle for longest, so that images spread over the workers. No call waits for a certain worker
+while another is free.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from iog.serving.affinity import Known, image_mark
-from iog.serving.runtime import Call, Reply, refusal
+from iog.serving.runtime import Answer, Call, refusal
 from iog.serving.worker import Worker
 
-__all__ = ["QUEUE_PER_WORKER", "WORKER_WAIT", "Pool"]
+__all__ = ["WORKER_WAIT", "Pool", "image_mark"]
 
 WORKER_WAIT: Final = 10.0
 """Seconds a call waits for a worker, like ``workerAvailabilityTimeoutMilliseconds``."""
-QUEUE_PER_WORKER: Final = 16
-"""Calls that may wait for each worker. One more would most likely wait in vain: it is refused at
-once, while whoever sent it still remembers what it was about."""
+# Calls that may wait for each worker. One more would most likely wait in vain, so it is refused
+# at once: an annotator still remembers what the click was about.
+_QUEUE_PER_WORKER: Final = 16
+# Images that each worker is remembered to have seen.
+_REMEMBERED: Final = 64
+_FIELD: Final = b'"image"'
+_SAMPLES: Final = 64
+_SAMPLE_BYTES: Final = 64
 
 _BUSY = refusal(503, "busy", "Other requests are being answered.", hint="Send it again.")
 
@@ -40,13 +46,14 @@ class Pool:
     ) -> None:
         self._workers = workers
         self._wait = wait
-        self._queue = QUEUE_PER_WORKER * len(workers) if queue is None else queue
+        self._queue = _QUEUE_PER_WORKER * len(workers) if queue is None else queue
         self._waiting = 0
         self._free = list(workers)
         """The one that was idle for longest comes first."""
         self._turns = asyncio.Semaphore(len(workers))
         """As many as there are free workers."""
-        self._known = {worker: Known() for worker in workers}
+        self._seen = {worker: deque[int](maxlen=_REMEMBERED) for worker in workers}
+        """Marks of the images that each worker saw last."""
         self._mending: set[asyncio.Task[None]] = set()
         self.restarts = 0
         """Workers replaced so far."""
@@ -66,8 +73,8 @@ class Pool:
         """The number of each worker's process, in the workers' order."""
         return [worker.pid for worker in self._workers]
 
-    async def answer(self, call: Call) -> Reply:
-        """The reply of the next free worker, or a refusal."""
+    async def answer(self, call: Call) -> Answer:
+        """The answer of the next free worker, or a refusal."""
         if self._turns.locked() and self._waiting >= self._queue:
             return _BUSY
         self._waiting += 1
@@ -87,9 +94,13 @@ class Pool:
     def _take(self, call: Call) -> Worker:
         """One of the free workers, of which there is at least one."""
         mark = image_mark(call.body) if len(self._workers) > 1 else None
-        worker = next((free for free in self._free if mark in self._known[free]), self._free[0])
+        worker = next((free for free in self._free if mark in self._seen[free]), self._free[0])
         self._free.remove(worker)
-        self._known[worker].add(mark)
+        if mark is not None:
+            seen = self._seen[worker]
+            if mark in seen:
+                seen.remove(mark)
+            seen.append(mark)
         return worker
 
     def _put_back(self, worker: Worker) -> None:
@@ -107,5 +118,22 @@ class Pool:
 
     async def _mend(self, worker: Worker) -> None:
         await asyncio.wrap_future(worker.restart())
-        self._known[worker].clear()
+        self._seen[worker].clear()
         self._put_back(worker)
+
+
+def image_mark(body: bytes) -> int | None:
+    """A number that requests with the same image share; None where no image is found.
+
+    The body is not parsed for it. The number comes from the length of the image's text and from
+    samples all over it: cameras begin their files alike, and to hash the whole of a large text
+    would hold up other requests. A wrong guess costs time and nothing else.
+    """
+    field = body.find(_FIELD)
+    start = body.find(b'"', field + len(_FIELD)) + 1
+    end = body.find(b'"', start)
+    if field < 0 or not 0 < start < end:
+        return None
+    step = max(1, (end - start) // _SAMPLES)
+    samples = (body[at : min(at + _SAMPLE_BYTES, end)] for at in range(start, end, step))
+    return hash((end - start, *samples))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import socket
 import threading
@@ -28,24 +29,18 @@ def bind(host: str, port: int) -> socket.socket:
         OSError: the address cannot be had; ``strerror`` is a sentence.
     """
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
+        flags = socket.AI_PASSIVE
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0][0]
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        # Two processes can bind one port, but only one of them can listen.
+        return socket.create_server((host, port), family=family, backlog=1, dualstack_ipv6=both)
     except OSError as error:
-        raise _sentence(error, f"{host} is no address of this machine.") from None
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(where)
-        # Two processes can bind one port with SO_REUSEADDR; only one of them can listen.
-        listener.listen(1)
-    except OSError as error:
-        listener.close()
-        raise _sentence(error, _why_not(error, host, port)) from None
-    return listener
+        raise type(error)(error.errno, _why_not(error, host, port)) from None
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine."
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {port} of {host} is in use by another program; choose another one, such as "
@@ -53,13 +48,7 @@ def _why_not(error: OSError, host: str, port: int) -> str:
         )
     if error.errno == errno.EACCES:
         return f"Port {port} needs more rights than this user has; choose one above 1023."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine."
-    return f"Cannot listen on {host}, port {port}: {error.strerror}."
-
-
-def _sentence(error: OSError, text: str) -> OSError:
-    return type(error)(error.errno, text)
+    return f"Cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}."
 
 
 def address(listener: socket.socket) -> str:
@@ -97,7 +86,7 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
 
     def run_until_stopped(self) -> None:
-        """Serve until a signal or ``should_exit``; what is in progress is still answered."""
+        """Serve until a signal or ``should_exit``; requests in progress are still answered."""
         if threading.current_thread() is threading.main_thread():
             # uvicorn repeats a signal once it has stopped; this makes both end up below.
             signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,8 +1,8 @@
-"""A worker: a process of its own that answers one call at a time, as each of Nuclio's is.
+"""A worker: a process that answers one call at a time, as each of Nuclio's does.
 
-What a request does to its worker, the host survives: a worker that is killed (by the system when
-memory runs out, by a decoder's defect) or that does not come back is replaced, and whoever waited
-for it gets an answer. Calls and replies cross over as JSON and bytes.
+The host survives whatever a request does to its worker. A worker that is killed (by the system
+when memory runs out, by a defect of a library) or that takes too long is replaced, and its client
+gets an answer. Calls and answers cross over as JSON and bytes.
 
 Workers are started afresh and never forked: a copy of a process that has threads is a copy of their
 locks (docs/adr/0009). None outlives its host, however the host ends.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import logging
 import multiprocessing
@@ -20,14 +21,15 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeVar
 
-from iog.serving.runtime import Call, Reply, Runtime, refusal
+from iog.serving.runtime import Answer, Call, Runtime, refusal
 
-__all__ = ["CALL_SECONDS", "READY_SECONDS", "Worker", "WorkerProcess"]
+__all__ = ["CALL_SECONDS", "READY_SECONDS", "Worker"]
 
 CALL_SECONDS: Final = 60.0
 """Seconds a call may take, like ``eventTimeout`` in function.yaml."""
@@ -53,41 +55,20 @@ _OVERDUE = refusal(
     hint="Send fewer boxes or a smaller image.",
 )
 
-
 _LOG: Final = logging.getLogger("iog")  # see iog.serving.logs.open_log
 _SPAWN: Final = multiprocessing.get_context("spawn")
 # multiprocessing keeps a list of its processes, which every start looks through: one at a time.
 _PROCESSES: Final = threading.Lock()
 
-
-class Worker(Protocol):
-    """What the routes need of a worker."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can take a call."""
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """What its function said of itself when it was ready."""
-
-    @property
-    def pid(self) -> int | None:
-        """Its process's number, if there is one."""
-
-    def submit(self, call: Call) -> Future[Reply]:
-        """Answer a call; the result is always a reply."""
-
-    def restart(self) -> Future[None]:
-        """Replace it; done once it can take calls again."""
+_Message = TypeVar("_Message", Call, Answer)
 
 
-class WorkerProcess:
+class Worker:
     """One worker process, and the thread of the host that talks to it.
 
     Args:
         number: tells workers apart in the log.
-        module: holds ``init_context`` and ``handler``.
+        function: the handler's address; ``init_context`` stands beside it.
         call_seconds: how long a call may take before the process is killed.
         ready_seconds: how long a start may take before the process is killed.
     """
@@ -96,12 +77,12 @@ class WorkerProcess:
         self,
         number: int = 0,
         *,
-        module: str = "main",
+        function: str = "main:handler",
         call_seconds: float = CALL_SECONDS,
         ready_seconds: float = READY_SECONDS,
     ) -> None:
         self._number = number
-        self._module = module
+        self._function = function
         self._call_seconds = call_seconds
         self._ready_seconds = ready_seconds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"worker-{number}")
@@ -129,15 +110,16 @@ class WorkerProcess:
         except ValueError:  # the worker's thread has just closed it
             return None
 
-    def start(self) -> Future[bool]:
-        """Start the process; the result is whether it can take calls, the log says why not.
+    def start(self) -> Future[str | None]:
+        """Start the process.
 
-        The result is a `TimeoutError` with a sentence where the process takes too long.
+        The result is None once it can take calls. If it cannot, the result is what the function
+        has logged. The future raises `TimeoutError` with a sentence if the start takes too long.
         """
         return self._thread.submit(self._start, self._ready_seconds)
 
-    def submit(self, call: Call) -> Future[Reply]:
-        """Answer a call; the result is always a reply."""
+    def submit(self, call: Call) -> Future[Answer]:
+        """Answer a call; the future raises nothing."""
         return self._thread.submit(self._answer, call)
 
     def restart(self) -> Future[None]:
@@ -156,33 +138,40 @@ class WorkerProcess:
             self._kill()
         self._thread.shutdown()
 
-    def _start(self, limit: float) -> bool:
+    def _start(self, limit: float) -> str | None:
         self._end()
         self._pipe, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
-            target=_work, args=(theirs, self._module, self._number), daemon=True
+            target=_work, args=(theirs, self._function, self._number), daemon=True
         )
         with _PROCESSES:
             process.start()
         self._process = process
         theirs.close()  # so that the pipe breaks when the process ends
         try:
-            self._ready = self._wait_ready(self._pipe, limit)
-        except (EOFError, OSError) as error:
-            self._ready = False
-            if isinstance(error, TimeoutError):
-                self._kill()
-                raise
-        return self._ready
+            self._await_start(self._pipe, limit)
+            told: dict[str, Any] = json.loads(self._pipe.recv_bytes())
+        except TimeoutError:
+            self._kill()
+            raise
+        except (EOFError, OSError):
+            return ""
+        self._about = told.get("ready", {})
+        self._ready = "ready" in told
+        return None if self._ready else str(told["failed"])
 
-    def _wait_ready(self, pipe: Connection, limit: float) -> bool:
-        """Whether it can take calls; `TimeoutError` if that is not known in time."""
-        start = time.monotonic()
-        told = start
+    def _await_start(self, pipe: Connection, limit: float) -> None:
+        """Return once the process has told how its start went.
+
+        Raises:
+            TimeoutError: that takes too long.
+            EOFError: nobody waits for it any more.
+        """
+        start = told = time.monotonic()
         while not pipe.poll(max(0.0, min(_LOOK_SECONDS, start + limit - time.monotonic()))):
             now = time.monotonic()
             if self._closing.is_set():
-                return False
+                raise EOFError
             if now - start >= limit:
                 raise TimeoutError(
                     f"Worker {self._number} was not ready after {limit:g} s and was ended; is the "
@@ -193,40 +182,38 @@ class WorkerProcess:
                 _LOG.info(
                     "Worker %d is still loading the model, %.0f s ...", self._number, now - start
                 )
-        self._about = json.loads(pipe.recv_bytes())["ready"]
-        return True
 
     def _restart(self) -> None:
         pause = _FIRST_PAUSE
-        while not self._closing.is_set() and not self._started_again():
+        while not self._closing.is_set() and not self._replaced(self._ready_seconds):
             self._closing.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _started_again(self) -> bool:
+    def _replaced(self, limit: float) -> bool:
         """Whether it can take calls now; the log says why not."""
         try:
-            return self._start(self._ready_seconds)
+            told = self._start(limit)
         except OSError as error:
             _LOG.warning("Worker %d cannot be replaced yet: %s", self._number, error)
             return False
+        sys.stderr.write(told or "")
+        return told is None
 
-    def _answer(self, call: Call) -> Reply:
+    def _answer(self, call: Call) -> Answer:
         if self._process is None or not self._process.is_alive():
             # It died while it had nothing to do, so nothing is lost.
-            with contextlib.suppress(OSError):
-                self._start(min(self._call_seconds, self._ready_seconds))
+            self._replaced(min(self._call_seconds, self._ready_seconds))
         if self._pipe is None or not self._ready:
             return _LOST
         try:
-            _send(self._pipe, call.header(), call.body)
+            _send(self._pipe, call)
             if not self._pipe.poll(self._call_seconds):
                 self._kill()
                 return _OVERDUE
-            header, body = _receive(self._pipe)
+            return _receive(self._pipe, Answer)
         except (EOFError, OSError):
             self._ready = False
             return _LOST
-        return Reply(body=body, **header)
 
     def _stop(self) -> None:
         """Let an idle process end by itself."""
@@ -252,33 +239,42 @@ class WorkerProcess:
         self._process = self._pipe = None
 
 
-def _send(pipe: Connection, header: object, body: bytes) -> None:
-    pipe.send_bytes(json.dumps(header, default=str).encode())
-    pipe.send_bytes(body)
+def _send(pipe: Connection, message: Call | Answer) -> None:
+    """Send the body apart, as bytes: it would double in JSON."""
+    rest = {name: value for name, value in vars(message).items() if name != "body"}
+    pipe.send_bytes(json.dumps(rest, default=str).encode())
+    pipe.send_bytes(message.body)
 
 
-def _receive(pipe: Connection) -> tuple[dict[str, Any], bytes]:
-    return json.loads(pipe.recv_bytes()), pipe.recv_bytes()
+def _receive(pipe: Connection, kind: type[_Message]) -> _Message:
+    rest = json.loads(pipe.recv_bytes())
+    return kind(pipe.recv_bytes(), **rest)
 
 
-def _work(pipe: Connection, module: str, number: int) -> None:
+def _work(pipe: Connection, address: str, number: int) -> None:
     """The whole life of the worker process."""
     threading.Thread(target=_end_with_host, name="end-with-host", daemon=True).start()
-    # A terminal and a container's init signal the whole group: it is for the host to end this.
+    # A terminal and a container's init signal the whole group: the host decides when this ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    function = importlib.import_module(module)
-    runtime = Runtime(function.init_context, function.handler, log=sys.stderr, number=number)
+    name, _, handler = address.partition(":")
+    module = importlib.import_module(name)
+    # All workers fail for the same reason, so the host gets the lines and shows them once.
+    lines = io.StringIO()
+    runtime = Runtime(module.init_context, getattr(module, handler), log=lines, number=number)
+    told: dict[str, object]
     try:
-        about = runtime.start()
+        told = {"ready": runtime.start()}
     except Exception:
-        sys.exit(1)  # init_context has logged why
+        told = {"failed": lines.getvalue() or traceback.format_exc()}
+    else:
+        sys.stderr.write(lines.getvalue())
+        sys.stderr.flush()
+        runtime.log_to(sys.stderr)
     try:
-        pipe.send_bytes(json.dumps({"ready": about}, default=str).encode())
-        while True:
-            header, body = _receive(pipe)
-            reply = runtime.answer(Call.of(header, body))
-            _send(pipe, reply.header(), reply.body)
+        pipe.send_bytes(json.dumps(told, default=str).encode())
+        while "ready" in told:
+            _send(pipe, runtime.answer(_receive(pipe, Call)))
     except (EOFError, OSError):  # the host has closed the pipe, or is no more
         return
 

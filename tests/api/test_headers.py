@@ -118,9 +118,9 @@ def test_the_local_host_hands_the_headers_on_as_nuclio_does() -> None:
         return outputs_for(event.headers)[0]
 
     runtime = Runtime(lambda _: None, handler, log=io.StringIO())
-    raw = tuple((name.lower().encode(), value.encode()) for name, value in DIRECT.items())
+    headers = {name.lower(): value for name, value in DIRECT.items()}
 
-    assert runtime.answer(Call(b"{}", raw)).body == b"shapes"
+    assert runtime.answer(Call(b"{}", headers)).body == b"shapes"
     assert runtime.answer(Call(b"{}")).body == b"mask"
 
 

@@ -130,7 +130,7 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
 
 def test_calls_cross_over_to_workers_without_pickle() -> None:
     """`Connection.recv` unpickles; `recv_bytes` does not."""
-    tree = ast.parse((ROOT / "serving" / "worker.py").read_text())
+    tree = ast.parse((ROOT / "iog" / "serving" / "worker.py").read_text())
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
     assert {"recv_bytes", "send_bytes"} <= called

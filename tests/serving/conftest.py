@@ -4,21 +4,23 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import httpx
 import nuclio_sdk
 import pytest
 
-from iog.serving.app import create_app
-from iog.serving.bodies import BODY_LIMIT, Bodies
+from iog.serving.app import BODY_LIMIT, create_app
 from iog.serving.logs import open_log
 from iog.serving.pool import WORKER_WAIT, Pool
-from iog.serving.runtime import Call, Reply, Runtime
+from iog.serving.runtime import Answer, Call, Runtime
 from iog.serving.server import Server, address, bind
+from iog.serving.worker import Worker
 
 Handler = Callable[[nuclio_sdk.Context, nuclio_sdk.Event], object]
+WAIT = 120.0
+"""Seconds until a test gives up: a busy machine may take very long."""
 
 
 @dataclass
@@ -30,25 +32,19 @@ class Running:
     log: io.StringIO
 
 
-class ThreadWorker:
+class ThreadWorker(Worker):
     """A worker in a thread of this process, for handlers that a test wants to look into."""
 
-    alive = True
+    pid = os.getpid()
 
     def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
         self._runtime = runtime
-        self._thread = ThreadPoolExecutor(1)
-        self.pid = os.getpid()
-        self.about = self._thread.submit(runtime.start).result()
+        self._about = self._thread.submit(runtime.start).result()
+        self._ready = True
 
-    def submit(self, call: Call) -> Future[Reply]:
+    def submit(self, call: Call) -> Future[Answer]:
         return self._thread.submit(self._runtime.answer, call)
-
-    def restart(self) -> Future[None]:
-        raise AssertionError("a thread does not die")
-
-    def close(self) -> None:
-        self._thread.shutdown()
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def serve() -> Iterator[Callable[..., Running]]:
         body_limit: int = BODY_LIMIT,
         worker_wait: float = WORKER_WAIT,
         queue: int | None = None,
-        body_seconds: float = 30,
+        body_seconds: float = WAIT,
         workers: int = 1,
     ) -> Running:
         log = io.StringIO()
@@ -75,18 +71,17 @@ def serve() -> Iterator[Callable[..., Running]]:
         url = address(listener)
         ready = threading.Event()
         pool = Pool(threads, wait=worker_wait, queue=queue)
-        bodies = Bodies(limit=body_limit, seconds=body_seconds)
-        app = create_app(pool, bodies, log=open_log(log))
+        app = create_app(pool, body_limit=body_limit, body_seconds=body_seconds, log=open_log(log))
         server = Server(app, listener, on_ready=ready.set)
         thread = threading.Thread(target=server.run_until_stopped)
         thread.start()
-        assert ready.wait(30)
-        client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        assert ready.wait(WAIT)
+        client = httpx.Client(base_url=url, timeout=WAIT, trust_env=False)
 
         def stop() -> None:
             client.close()
             server.should_exit = True
-            thread.join(30)
+            thread.join(WAIT)
             for worker in threads:
                 worker.close()
             assert not thread.is_alive()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import nuclio_sdk
 
-from tests.serving.conftest import Running
+from tests.serving.conftest import WAIT, Running
 
 Serve = Callable[..., Running]
 
@@ -42,20 +42,20 @@ def test_health_and_help_answer_without_the_worker(serve: Serve) -> None:
 
     def slow(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
         blocked.set()
-        assert release.wait(30)
+        assert release.wait(WAIT)
         return "done"
 
     client = serve(slow).client
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(client.post, "/", content=b"")
-        assert blocked.wait(30)
+        assert blocked.wait(WAIT)
         try:
             health = client.get("/health")
             help_page = client.get("/")
             metrics = client.get("/metrics").text
         finally:
             release.set()
-        assert pending.result(30).text == "done"
+        assert pending.result(WAIT).text == "done"
 
     assert health.json()["status"] == "ok"
     assert "POST /" in help_page.json()["request"]
@@ -114,7 +114,7 @@ def test_a_body_without_a_length_is_limited_too(serve: Serve) -> None:
 def test_an_endless_body_is_cut_off(serve: Serve) -> None:
     running = serve(echo, body_limit=1000)
     host, port = running.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(90):
             connection.sendall(b"64\r\n" + b"x" * 100 + b"\r\n")
@@ -127,16 +127,16 @@ def test_who_waits_too_long_for_the_worker_gets_503(serve: Serve) -> None:
 
     def slow(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
         blocked.set()
-        assert release.wait(30)
+        assert release.wait(WAIT)
         return "done"
 
     client = serve(slow, worker_wait=0.05).client
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/", content=b"")
-        assert blocked.wait(30)
+        assert blocked.wait(WAIT)
         second = client.post("/", content=b"")
         release.set()
-        assert first.result(30).status_code == 200
+        assert first.result(WAIT).status_code == 200
     assert second.status_code == 503
     assert second.json()["error"]["code"] == "busy"
     assert client.post("/", content=b"").text == "done"
@@ -145,7 +145,7 @@ def test_who_waits_too_long_for_the_worker_gets_503(serve: Serve) -> None:
 def test_a_client_that_leaves_while_sending_hurts_nobody(serve: Serve) -> None:
     running = serve(echo)
     host, port = running.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
 
     assert running.client.post("/", content=b"").status_code == 201
@@ -173,23 +173,23 @@ def test_a_queue_that_is_full_refuses_at_once_and_says_when_to_come_back(serve: 
 
     def slow(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
         blocked.set()
-        assert release.wait(30)
+        assert release.wait(WAIT)
         return "done"
 
-    client = serve(slow, worker_wait=30, queue=0).client
+    client = serve(slow, worker_wait=WAIT, queue=0).client
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/", content=b"")
-        assert blocked.wait(30)
-        refused = client.post("/", content=b"")  # would wait for 30 seconds
+        assert blocked.wait(WAIT)
+        refused = client.post("/", content=b"")  # would wait for a long time
         release.set()
-        assert first.result(30).status_code == 200
+        assert first.result(WAIT).status_code == 200
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "busy"
     assert refused.headers["retry-after"] == "1"
 
 
 def test_two_workers_answer_at_once(serve: Serve) -> None:
-    together = threading.Barrier(2, timeout=30)
+    together = threading.Barrier(2, timeout=WAIT)
 
     def meet(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> str:
         together.wait()
@@ -205,7 +205,7 @@ def test_two_workers_answer_at_once(serve: Serve) -> None:
 def test_a_body_that_does_not_arrive_is_given_up(serve: Serve) -> None:
     running = serve(echo, body_seconds=0.1)
     host, port = running.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
@@ -215,7 +215,7 @@ def test_a_body_that_does_not_arrive_is_given_up(serve: Serve) -> None:
 def test_bodies_share_a_bound_and_give_their_room_back(serve: Serve) -> None:
     running = serve(echo, body_limit=1000)
     host, port = running.url.removeprefix("http://").split(":")
-    waiting = [socket.create_connection((host, int(port)), timeout=30) for _ in range(8)]
+    waiting = [socket.create_connection((host, int(port)), timeout=WAIT) for _ in range(8)]
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
     for connection in waiting:
         connection.sendall(head + b"x" * 990)

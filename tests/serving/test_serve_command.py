@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from iog import cli
 from iog.serving import worker
 from tests.random_weights import write_random_lite
+from tests.serving.conftest import WAIT
 
 ROOT = Path(cli.__file__).parents[2]
 
@@ -55,7 +56,7 @@ def family(host: subprocess.Popen[str], *, until: Callable[[int], bool]) -> list
 
 def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that live on; they are killed."""
-    _, left = psutil.wait_procs(processes, timeout=60)
+    _, left = psutil.wait_procs(processes, timeout=WAIT)
     for process in left:
         process.kill()
     return left
@@ -65,8 +66,8 @@ def test_a_model_that_takes_too_long_to_load_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TOY_HANGS", "1")
-    toy = functools.partial(worker.WorkerProcess, module="tests.serving.toy", ready_seconds=0.3)
-    monkeypatch.setattr(worker, "WorkerProcess", toy)
+    toy = functools.partial(worker.Worker, function="tests.serving.toy:handler", ready_seconds=0.3)
+    monkeypatch.setattr(worker, "Worker", toy)
     before, children = signal.getsignal(signal.SIGTERM), descendants()
 
     result = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--workers", "2"])

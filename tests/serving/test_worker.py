@@ -22,21 +22,22 @@ from iog.serving.app import create_app
 from iog.serving.pool import Pool
 from iog.serving.runtime import Call
 from iog.serving.server import Server, address, bind
-from iog.serving.worker import CALL_SECONDS, WorkerProcess
+from iog.serving.worker import CALL_SECONDS, Worker
+from tests.serving.conftest import WAIT
 
 ROOT = Path(__file__).parents[2]
-TOY = "tests.serving.toy"
-Start = Callable[..., WorkerProcess]
+TOY = "tests.serving.toy:handler"
+Start = Callable[..., Worker]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    workers: list[WorkerProcess] = []
+    workers: list[Worker] = []
 
-    def starter(*, number: int = 0, call_seconds: float = CALL_SECONDS) -> WorkerProcess:
-        worker = WorkerProcess(number, module=TOY, call_seconds=call_seconds)
+    def starter(*, number: int = 0, call_seconds: float = CALL_SECONDS) -> Worker:
+        worker = Worker(number, function=TOY, call_seconds=call_seconds)
         workers.append(worker)
-        assert worker.start().result(60)
+        assert worker.start().result(WAIT) is None
         return worker
 
     yield starter
@@ -44,9 +45,9 @@ def start() -> Iterator[Start]:
         worker.close()
 
 
-def ask(worker: WorkerProcess, told: bytes) -> tuple[int, str]:
-    reply = worker.submit(Call(told)).result(60)
-    return reply.status, reply.body.decode()
+def ask(worker: Worker, told: bytes) -> tuple[int, str]:
+    answer = worker.submit(Call(told)).result(WAIT)
+    return answer.status, answer.body.decode()
 
 
 def gone(pid: int) -> bool:
@@ -62,12 +63,12 @@ def is_gone_soon(pid: int) -> bool:
 def test_a_call_is_answered_in_another_process(start: Start) -> None:
     worker = start(number=3)
 
-    reply = worker.submit(Call(b"", ((b"x-sent", "é".encode()),))).result(60)
+    answer = worker.submit(Call(b"", {"x-sent": "é".encode().decode("latin-1")})).result(WAIT)
 
-    assert reply.status == 201
-    assert reply.body.decode() == str(worker.pid) != str(os.getpid())
-    assert reply.headers == {"X-Worker": "3", "X-Sent": "é"}
-    assert reply.report == {"calls": 1}
+    assert answer.status == 201
+    assert answer.body.decode() == str(worker.pid) != str(os.getpid())
+    assert answer.headers == {"X-Worker": "3", "X-Sent": "é"}
+    assert answer.report == {"calls": 1}
     assert worker.about == {"model": "toy", "pid": worker.pid}
     assert worker.alive
 
@@ -87,7 +88,7 @@ def test_a_worker_that_dies_in_a_call_is_an_answer_and_can_be_replaced(start: St
     assert status == 503
     assert "worker_lost" in body
     assert not worker.alive
-    worker.restart().result(60)
+    worker.restart().result(WAIT)
     assert ask(worker, b"") == (201, str(worker.pid))
     assert worker.pid != first
 
@@ -111,7 +112,7 @@ def test_a_call_without_end_is_ended(start: Start) -> None:
     assert status == 408
     assert "timed_out" in body
     assert not worker.alive
-    worker.restart().result(60)
+    worker.restart().result(WAIT)
     assert ask(worker, b"") == (201, str(worker.pid))
     assert first is not None
     assert gone(first)
@@ -122,13 +123,15 @@ def test_a_worker_that_cannot_start_is_tried_again(
 ) -> None:
     needed = tmp_path / "needed"
     monkeypatch.setenv("TOY_NEEDS", str(needed))
-    worker = WorkerProcess(module=TOY)
+    worker = Worker(function=TOY)
     try:
-        assert not worker.start().result(60)
+        failure = worker.start().result(WAIT)
+        assert failure is not None
+        assert "RuntimeError: not yet" in failure
         assert not worker.alive
         again = worker.restart()
         needed.touch()
-        again.result(60)
+        again.result(WAIT)
         assert ask(worker, b"") == (201, str(worker.pid))
     finally:
         worker.close()
@@ -153,12 +156,12 @@ def test_workers_have_the_environment_of_their_start(
 
 def test_a_start_that_hangs_is_ended_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_HANGS", "1")
-    worker = WorkerProcess(7, module=TOY, ready_seconds=0.3)
+    worker = Worker(7, function=TOY, ready_seconds=0.3)
     try:
         with pytest.raises(
             TimeoutError, match=r"^Worker 7 was not ready after 0.3 s and was ended"
         ):
-            worker.start().result(60)
+            worker.start().result(WAIT)
         assert not worker.alive
         assert worker.pid is not None
         assert is_gone_soon(worker.pid)
@@ -171,13 +174,13 @@ def test_a_replacement_that_hangs_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("TOY_HANGS", "1")
-    worker = WorkerProcess(module=TOY, ready_seconds=3)
+    worker = Worker(function=TOY, ready_seconds=3)
     try:
         again = worker.restart()
         while "cannot be replaced yet: Worker 0 was not ready after 3 s" not in caplog.text:
             time.sleep(0.01)
         monkeypatch.delenv("TOY_HANGS")
-        again.result(60)
+        again.result(WAIT)
         assert ask(worker, b"") == (201, str(worker.pid))
     finally:
         worker.close()
@@ -190,42 +193,42 @@ def test_a_long_start_says_how_long_it_has_taken(
     monkeypatch.setattr(worker_module, "_PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(worker_module, "_LOOK_SECONDS", 0.1)
     monkeypatch.setenv("TOY_HANGS", "1")
-    worker = WorkerProcess(3, module=TOY)
+    worker = Worker(3, function=TOY)
     try:
         started = worker.start()
         while "Worker 3 is still loading the model" not in caplog.text:
             time.sleep(0.01)
     finally:
         worker.close()
-    assert started.result(60) is False
+    assert started.result(WAIT) == ""
 
 
 def test_closing_ends_a_start_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_HANGS", "1")
-    worker = WorkerProcess(module=TOY)
+    worker = Worker(function=TOY)
     started = worker.start()
     while worker.pid is None:
         time.sleep(0.01)
 
     worker.close()
 
-    assert started.result(60) is False
+    assert started.result(WAIT) == ""
     assert worker.pid is None
 
 
 HOST = f"""
 import sys, time
 from iog.serving.runtime import Call
-from iog.serving.worker import WorkerProcess
+from iog.serving.worker import Worker
 
 if __name__ == "__main__":
-    workers = [WorkerProcess(number, module={TOY!r}) for number in range(2)]
+    workers = [Worker(number, function={TOY!r}) for number in range(2)]
     starts = [worker.start() for worker in workers]
     if sys.argv[1] == "loading":
         while not all(worker.pid for worker in workers):
             time.sleep(0.01)
     else:
-        assert all(start.result(60) for start in starts)
+        assert not any(start.result({WAIT}) for start in starts)
         for worker in workers:
             worker.submit(Call(sys.argv[1].encode()))
     print("now", flush=True)
@@ -251,7 +254,7 @@ def test_no_process_outlives_a_killed_host(doing: str, tmp_path: Path) -> None:
         started = psutil.Process(host.pid).children(recursive=True)
         host.kill()
     assert len(started) >= 2
-    _, left = psutil.wait_procs(started, timeout=60)
+    _, left = psutil.wait_procs(started, timeout=WAIT)
     for process in left:
         process.kill()
     assert not left
@@ -280,10 +283,10 @@ def test_who_waits_when_the_time_to_finish_is_over_gets_an_answer(
     server = Server(create_app(Pool([worker])), listener, on_ready=ready.set)
     serving = threading.Thread(target=server.run_until_stopped)
     serving.start()
-    assert ready.wait(30)
+    assert ready.wait(WAIT)
     answers: list[httpx.Response] = []
     url = address(listener)
-    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client:
         waiting = threading.Thread(
             target=lambda: answers.append(client.post("/", content=b"sleep"))
         )
@@ -291,8 +294,8 @@ def test_who_waits_when_the_time_to_finish_is_over_gets_an_answer(
         while "in_flight 1.0" not in httpx.get(f"{url}/metrics", trust_env=False).text:
             time.sleep(0.01)
         server.should_exit = True
-        serving.join(30)
-        waiting.join(30)
+        serving.join(WAIT)
+        waiting.join(WAIT)
 
     assert not serving.is_alive()
     assert [answer.status_code for answer in answers] == [503]
@@ -306,14 +309,14 @@ def test_a_server_replaces_its_worker_by_itself(start: Start) -> None:
     server = Server(create_app(Pool([worker])), listener, on_ready=ready.set)
     serving = threading.Thread(target=server.run_until_stopped)
     serving.start()
-    assert ready.wait(30)
-    with httpx.Client(base_url=address(listener), timeout=60, trust_env=False) as client:
+    assert ready.wait(WAIT)
+    with httpx.Client(base_url=address(listener), timeout=WAIT, trust_env=False) as client:
         lost = client.post("/", content=b"die")
         after = client.post("/", content=b"")
         health = client.get("/health")
         metrics = client.get("/metrics").text
     server.should_exit = True
-    serving.join(30)
+    serving.join(WAIT)
 
     assert lost.status_code == 503
     assert lost.headers["retry-after"] == "1"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iog.serving.affinity import Known, image_mark
-from tests.serving.conftest import Running
+from iog.serving.pool import image_mark
+from tests.serving.conftest import WAIT, Running
 
 Serve = Callable[..., Running]
 
@@ -60,17 +60,6 @@ def test_any_bytes_may_come(odd: bytes) -> None:
     image_mark(b'{"image":"' + odd)
 
 
-def test_only_the_latest_images_are_remembered() -> None:
-    known = Known()
-    for mark in [*range(64), 0, 64]:
-        known.add(mark)
-
-    assert 0 in known
-    assert 1 not in known
-    assert 64 in known
-    assert None not in known
-
-
 def tell_who(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
     return context.Response(body=context.worker_id, status_code=200)
 
@@ -95,15 +84,15 @@ def test_who_finds_its_worker_busy_gets_another(serve: Serve) -> None:
     def slow_once(context: nuclio_sdk.Context, event: nuclio_sdk.Event) -> object:
         if not blocked.is_set():
             blocked.set()
-            assert release.wait(30)
+            assert release.wait(WAIT)
         return tell_who(context, event)
 
     client = serve(slow_once, workers=2).client
     with ThreadPoolExecutor(1) as threads:
         pending = threads.submit(client.post, "/", content=body(b"image"))
-        assert blocked.wait(30)
+        assert blocked.wait(WAIT)
         try:
             other = client.post("/", content=body(b"image")).text
         finally:
             release.set()
-        assert {pending.result(30).text, other} == {"0", "1"}
+        assert {pending.result(WAIT).text, other} == {"0", "1"}
