@@ -66,6 +66,12 @@ EXPOSE 8080
 HEALTHCHECK --interval=1s --timeout=3s CMD ["/usr/local/bin/uhttpc", "--url", "http://127.0.0.1:8082/ready"]
 CMD ["processor"]
 
+# ---- the package `iog`, as `pip install .` makes it
+FROM packages AS wheel
+WORKDIR /opt/iog/source
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /opt/iog/wheel .
+
 # ---- (b) the function on its own; last, so that it is what a plain `docker build .` makes. It runs the
 # exported model, for which it needs no torch.
 FROM packages AS standalone
@@ -76,11 +82,9 @@ ENV IOG_MODEL=${IOG_MODEL}
 RUN pip install --no-cache-dir --only-binary=:all: --no-deps \
         "$(grep '^nuclio_sdk==' /opt/iog/requirements.txt)"
 COPY --from=model /opt/iog/weights /opt/iog/weights
-WORKDIR /opt/iog/app
-COPY . .
-# In place, as the weights that come with the project are looked for beside the code.
-RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
-    && python -m compileall -q .
+RUN --mount=type=bind,from=wheel,source=/opt/iog/wheel,target=/opt/iog/wheel \
+    pip install --no-cache-dir --no-deps --no-index /opt/iog/wheel/*.whl
+WORKDIR /opt/iog
 LABEL org.opencontainers.image.title="IOG for CVAT, on its own" \
       org.opencontainers.image.description="Inside-Outside Guidance: interactive segmentation from a box and clicks" \
       org.opencontainers.image.licenses="MIT" \
