@@ -20,7 +20,7 @@ TORCH := $(VENV)/.torch
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup torch run test export endurance check bench format clean
+.PHONY: help setup torch run test test-all images export endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -32,8 +32,20 @@ torch: $(TORCH) ## add torch: training, evaluating, published weights; CUDA=1 fo
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
-test: $(DEVELOPMENT) ## every test, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(DEVELOPMENT) ## the tests but the long ones, with coverage
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not network" --cov --cov-report=term
+
+test-all: $(DEVELOPMENT) ## every test, the long ones too, with coverage
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile=long -m "not network" --cov --cov-report=term
+
+# Words in braces are filled in. The images are built from a clean clone: of what is committed.
+IMAGE_BUILD ?= docker build --target {target} --tag {tag} {context}
+IMAGE_START ?= docker run --rm --publish 127.0.0.1:8080:8080 --read-only --tmpfs /tmp {tag}
+IMAGE_RUN ?= docker run --rm --entrypoint {program} {tag}
+
+images: $(DEVELOPMENT) ## build both images from a clean clone, and try them in Docker
+	IMAGE_BUILD='$(IMAGE_BUILD)' IMAGE_START='$(IMAGE_START)' IMAGE_RUN='$(IMAGE_RUN)' \
+	  $(BIN)/python -m pytest -s tests/deploy/test_images.py
 
 check: $(DEVELOPMENT) ## ruff, mypy --strict, the directions of imports, known vulnerabilities
 	$(BIN)/ruff check .

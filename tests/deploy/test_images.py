@@ -1,190 +1,151 @@
-"""The images: what they are made of, and that the model gets into them or says why not."""
+"""The images, built from a clean clone and run: `make images`, which says by which commands."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
-import re
+import shlex
+import signal
 import subprocess
-import sys
-import sysconfig
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import requests
 
-from tests.deploy.recipes import ROOT, Stage, copy_into, dockerfile, function
-from tests.random_weights import write_random_lite
+ROOT = Path(__file__).parents[2]
+BUILD, START, RUN = (os.environ.get(f"IMAGE_{name}", "") for name in ("BUILD", "START", "RUN"))
+ADDRESS = "http://127.0.0.1:8080"
+TAGS = {"standalone": "localhost/iog-standalone:test", "nuclio": "localhost/iog-nuclio:test"}
 
-ARGUMENTS, STAGES = dockerfile()
-RECIPES = {
-    "Dockerfile": STAGES["model"],
-    "function.yaml": function("function.yaml"),
-    "function-gpu.yaml": function("function-gpu.yaml"),
-}
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not (BUILD and START and RUN), reason="`make images` runs these"),
+]
+
+LOOK = """
+import importlib.util, json, os, pathlib, sys, sysconfig
+import iog, main
+places = [*sys.argv[1:], pathlib.Path(iog.__file__).parent, pathlib.Path(main.__file__).parent]
+trees = [sysconfig.get_paths()["purelib"], "/opt"]
+files = [path for tree in trees for path in pathlib.Path(tree).rglob("*") if path.is_file()]
+print(json.dumps({
+    "user": [os.getuid(), os.getgid()],
+    "writable": [str(place) for place in places if os.access(place, os.W_OK)],
+    "torch": importlib.util.find_spec("torch") is not None,
+    "tests": importlib.util.find_spec("tests") is not None,
+    "MB": round(sum(path.stat().st_size for path in files) / 1e6),
+}))
+"""
+ASK = """
+import json, sys
+import nuclio_sdk
+import main
+context = nuclio_sdk.Context(logger=nuclio_sdk.Logger("ERROR"))
+main.init_context(context)
+answer = main.handler(context, nuclio_sdk.Event(body=json.loads(sys.argv[1])))
+print(json.dumps({"status": answer.status_code, "body": json.loads(answer.body)}))
+"""
 
 
-def _prepare(recipe: Stage, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What the build's RUN does, with nothing but the files that were copied before it."""
-    code = folder / "build"
-    copy_into(code, recipe, workdir="/opt/iog/build")
-    binaries = folder / "bin"
-    binaries.mkdir()
-    python = binaries / "python"
-    # -S: the packages of this environment, but not this project, which is installed into it.
-    packages = sysconfig.get_paths()["purelib"]
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" -S "$@"\n')
-    python.chmod(0o755)
-    environment = {
-        "PATH": f"{binaries}:{os.environ['PATH']}",
-        "IOG_WEIGHTS_DIR": str(folder / "weights"),
-        "HOME": str(folder),
+def words(template: str, **values: str) -> list[str]:
+    """The words of a command, with the values for their names in braces."""
+    return [word.format(**values) for word in shlex.split(template)]
+
+
+def inside(target: str, code: str, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+    """Run Python in a container; the JSON that it prints last."""
+    command = [*words(RUN, tag=TAGS[target], program="python"), "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images") / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module", params=TAGS)
+def target(request: pytest.FixtureRequest, clone: Path) -> str:
+    """The name of a target of the Dockerfile, whose image is built."""
+    name = str(request.param)
+    subprocess.run(words(BUILD, target=name, tag=TAGS[name], context=str(clone)), check=True)
+    return name
+
+
+@pytest.fixture(scope="module")
+def body() -> dict[str, object]:
+    """A request as CVAT sends it: the astronaut at half size, short enough for an argument."""
+    photo = cv2.imread(str(ROOT / "examples" / "astronaut.jpg"))
+    assert photo is not None
+    _, text = cv2.imencode(".jpg", cv2.resize(photo, (256, 256), interpolation=cv2.INTER_AREA))
+    return {
+        "image": base64.b64encode(text.tobytes()).decode(),
+        "obj_bbox": [[2, 2], [185, 256]],
+        "pos_points": [[95, 160]],
+        "neg_points": [],
+        "output": "mask",
     }
-    return subprocess.run(
-        ["sh", "prepare-model.sh", *arguments],
-        cwd=code,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
-def test_the_files_copied_first_are_enough_to_check_the_model(tmp_path: Path) -> None:
-    done = _prepare(RECIPES["Dockerfile"], tmp_path, "iog-lite", "")
-
-    assert done.returncode == 0, done.stderr
-    assert "iog-lite: good, exported" in done.stdout
-    assert not (tmp_path / "weights").exists()  # the export comes with the project
-
-
-def test_weights_of_ones_own_are_checked_and_exported(tmp_path: Path) -> None:
-    write_random_lite(tmp_path / "build" / "iog" / "models" / "mine.pt", input_size=64)
-    done = _prepare(RECIPES["Dockerfile"], tmp_path, "mine", "")
-
-    assert done.returncode == 0, done.stderr
-    assert "mine: good" in done.stdout
-    assert "openvino/mine" in done.stderr  # where it was exported to
-    assert (tmp_path / "weights" / "openvino" / "mine" / "model.json").is_file()
+def assert_the_astronaut(mask: object) -> None:
+    array = np.array(mask)
+    assert array.shape == (256, 256)
+    assert array[160, 95] == 1
+    assert array[30, 6] == 0
 
 
-def test_all_builds_copy_the_same_files_first(tmp_path: Path) -> None:
-    trees = []
-    for name, recipe in RECIPES.items():
-        copy_into(tmp_path / name, recipe, workdir="/opt/iog/build")
-        found = (tmp_path / name).rglob("*")
-        trees.append({path.relative_to(tmp_path / name) for path in found})
-
-    assert trees[0]
-    assert trees[1:] == trees[:-1]
-
-
-def test_a_build_without_weights_stops_and_says_what_to_do(tmp_path: Path) -> None:
-    done = _prepare(RECIPES["Dockerfile"], tmp_path, "iog-pascal-sbd", str(tmp_path / "no.pth"))
-
-    assert done.returncode == 1
-    for advice in ("no.pth", "IOG_MIRROR=", "iog/models/", "IOG_MODEL=iog-lite"):
-        assert advice in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Mirrors" in (ROOT / "docs" / "deploy.md").read_text()
-
-
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_the_model_is_chosen_by_a_build_argument(recipe: Stage) -> None:
-    assert "IOG_MODEL=iog-lite" in recipe.values("ARG")
-    assert "IOG_MIRROR=" in recipe.values("ARG")
-    assert 'sh prepare-model.sh "${IOG_MODEL}" "${IOG_MIRROR}"' in recipe.values("RUN")[-1]
+@pytest.fixture
+def service(target: str) -> Iterator[str]:
+    """The address of the image's own command, once it is healthy."""
+    process = subprocess.Popen(words(START, tag=TAGS[target]), start_new_session=True)
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            assert process.poll() is None, "it has ended"
+            assert time.monotonic() < deadline, "it is not healthy after three minutes"
+            try:
+                if requests.get(f"{ADDRESS}/health", timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.2)
+        yield ADDRESS
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
 
 
-@pytest.mark.parametrize("name", ["function.yaml", "function-gpu.yaml", "packages"])
-def test_the_pinned_wheels_are_installed_before_anything_else_is_copied(name: str) -> None:
-    stage = STAGES[name] if name in STAGES else RECIPES[name]
-    kinds = [kind for kind, _ in stage.steps]
-    copies, runs = stage.values("COPY"), stage.values("RUN")
+def test_the_image_runs_as_nobody_and_holds_no_more_than_it_needs(target: str) -> None:
+    seen = inside(target, LOOK, "/opt", ".")
+    print(f"{target}: {seen['MB']} MB of packages and code")
 
-    assert copies[0].split()[0].removeprefix("handler/") == "requirements.txt"
-    assert kinds.index("RUN") < len(kinds) - 1 - kinds[::-1].index("COPY") or len(copies) == 1
-    assert "--requirement /opt/iog/serving.txt" in runs[0]
-    assert runs[0].count("pip install") == runs[0].count("--only-binary=:all:")
+    assert seen["user"] == [65532, 65532]
+    assert seen["writable"] == []
+    assert not seen["torch"]
+    assert not seen["tests"]
 
 
-def test_only_torch_may_come_from_a_second_index() -> None:
-    for stage in (STAGES["model"], RECIPES["function.yaml"]):
-        assert "TORCH_INDEX=https://download.pytorch.org/whl/cpu" in stage.values("ARG")
-    builds = [run for stage in [*STAGES.values(), *RECIPES.values()] for run in stage.values("RUN")]
-    assert not any("index-url" in run for run in builds)
-    script = (ROOT / "deploy" / "prepare-model.sh").read_text().replace("\\\n", " ")
-    (install,) = [line for line in script.splitlines() if "--extra-index-url" in line]
-    # Whatever else the second index offers is not taken.
-    assert "^torch==" in install
-    assert 'install="pip install' in script
-    assert "--no-deps" in script.partition("$install")[0]
+def test_the_function_answers_in_the_image(target: str, body: dict[str, object]) -> None:
+    answer = inside(target, ASK, json.dumps(body))
+
+    assert answer["status"] == 200
+    assert_the_astronaut(answer["body"]["mask"])
 
 
-def test_the_images_for_cpus_hold_no_torch() -> None:
-    assert STAGES["nuclio"].base == STAGES["standalone"].base == "packages"
-    for stage in (STAGES["packages"], RECIPES["function.yaml"]):
-        assert not any("requirements-torch" in run for run in stage.values("RUN"))
-    assert "requirements-torch.txt" in RECIPES["function-gpu.yaml"].values("RUN")[0]
+@pytest.mark.parametrize("target", ["standalone"], indirect=True)
+def test_the_image_that_stands_alone_serves(service: str, body: dict[str, object]) -> None:
+    assert requests.get(f"{service}/health", timeout=5).json()["model"]
+    answer = requests.post(service, json=body, timeout=60)
 
-
-def test_base_images_are_slim_and_of_one_python() -> None:
-    version = ARGUMENTS["PYTHON_VERSION"]
-
-    assert STAGES["packages"].base == "python:${PYTHON_VERSION}-slim"
-    for name in ("function.yaml", "function-gpu.yaml"):
-        assert RECIPES[name].base == f"python:{version}-slim"
-    everything = "".join(v for s in [*STAGES.values(), *RECIPES.values()] for _, v in s.steps)
-    for word in ("conda", "apt", "gcc", "build-essential", "sudo"):
-        assert not re.search(rf"\b{word}\b", everything)
-
-
-@pytest.mark.parametrize("name", ["nuclio", "standalone"])
-def test_the_code_comes_last_and_runs_as_nobody(name: str) -> None:
-    stage = STAGES[name]
-    kinds = [kind for kind, _ in stage.steps]
-    copies = stage.values("COPY")
-
-    assert stage.base == "packages"
-    assert copies[-1].split()[0] == "."
-    assert copies[-2].startswith("--from=model /opt/iog/weights")
-    (user,) = stage.values("USER")
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, which Kubernetes can check"
-    for kind in ("HEALTHCHECK", "EXPOSE", "CMD"):
-        assert kinds.count(kind) == 1
-    assert kinds.index("USER") > max(i for i, kind in enumerate(kinds) if kind == "RUN")
-    assert all("org.opencontainers.image." in label for label in stage.values("LABEL"))
-
-
-def test_a_plain_build_makes_the_standalone_image() -> None:
-    name, stage = list(STAGES.items())[-1]
-
-    assert name == "standalone"
-    assert stage.values("ENTRYPOINT") == ['["iog"]']
-    assert stage.values("CMD") == ['["serve", "--host", "0.0.0.0", "--port", "8080"]']
-
-
-def test_nuclios_parts_come_from_the_image_given_as_an_argument() -> None:
-    assert STAGES["processor"].base == "${NUCLIO_ONBUILD_IMAGE}"
-    assert ARGUMENTS["NUCLIO_ONBUILD_IMAGE"].endswith(":${NUCLIO_LABEL}-${NUCLIO_ARCH}")
-    sources = [v.split()[1] for v in STAGES["nuclio"].values("COPY") if "processor" in v]
-    # The names in the onbuild image; wheels of the one Python version only.
-    assert sources == [
-        "/home/nuclio/bin/processor",
-        "/home/nuclio/bin/py",
-        "/home/nuclio/bin/py${PYTHON_VERSION}-whl",
-    ]
-    assert STAGES["nuclio"].values("CMD") == ['["processor"]']
-
-
-def test_every_file_that_is_copied_gets_into_the_build_context() -> None:
-    lines = (ROOT / ".dockerignore").read_text().split("\n")
-    assert "*" in lines, "nothing gets in but what is named"
-    allowed = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
-    needed = {
-        source for stage in STAGES.values() for sources, _ in stage.copied() for source in sources
-    } - {"."}
-
-    for source in needed:
-        assert (ROOT / source).exists()
-        assert source in allowed or (source.endswith(".py") and "*.py" in allowed)
-    assert {"dataloaders", "iog", "networks"} <= allowed
-    assert not allowed & {"tests", "docs", "examples"}
+    assert answer.status_code == 200
+    assert_the_astronaut(answer.json()["mask"])
