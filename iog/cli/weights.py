@@ -72,13 +72,12 @@ def _own(name: str, weights_dir: Path) -> tuple[str, str, str]:
         return "?", "unusable", str(error)
     metrics, data = found.metadata.get("metrics"), found.metadata.get("data")
     spec = found.spec
-    assert spec.path is not None
     about = [f"crop to {spec.crop.input_size} pixels", f"threshold {spec.threshold:g}"]
     if isinstance(data, str) and data:
         about.append(f"trained on {data}")
     if isinstance(metrics, dict) and isinstance(metrics.get("iou"), float):
         about.append(f"IoU {metrics['iou']:.3f} in validation")
-    return spec.architecture, _here(spec.path), ", ".join(about)
+    return spec.architecture, _here(spec.file), ", ".join(about)
 
 
 @app.command()
@@ -164,8 +163,7 @@ def verify(
         try:
             asked = settings.sha256_of(name)
             spec = read_checkpoint(resolve(name, weights_dir=folder), sha256=asked).spec
-            assert spec.path is not None
-            digest = sha256_of(spec.path)
+            digest = sha256_of(spec.file)
         except WeightsError as error:
             failed = True
             typer.echo(f"{name}: {error}", err=True)
@@ -174,7 +172,7 @@ def verify(
             if asked is not None:
                 standing = "is the file IOG_WEIGHTS_SHA256 asks for"
             typer.echo(
-                f"{name}: good: {spec.architecture}, {spec.path.stat().st_size} bytes, sha256 "
+                f"{name}: good: {spec.architecture}, {spec.file.stat().st_size} bytes, sha256 "
                 f"{digest}; {standing}"
             )
     if not names and not present:
@@ -188,4 +186,4 @@ def path(name: _Name) -> None:
     """Print where the weights lie."""
     from iog.models.spec import resolve
 
-    typer.echo(resolve(name, weights_dir=Settings.from_env().weights_dir).path)
+    typer.echo(resolve(name, weights_dir=Settings.from_env().weights_dir).file)

@@ -179,8 +179,7 @@ def find_export(
     Raises:
         WeightsError: the weights themselves are missing or not the ones asked for.
     """
-    path = spec.path
-    assert path is not None
+    path = spec.file
     digest = check_hash(spec, sha256=sha256) or sha256_of(path)
     remedy = f"run `iog export {_asked(spec)}`"
     reason = f"{path.stem} was not exported: {remedy}"

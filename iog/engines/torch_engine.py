@@ -88,10 +88,9 @@ def load_fused(
     Raises:
         WeightsError: see ``read_checkpoint``.
     """
-    assert spec.path is not None
-    digest = check_hash(spec, sha256=sha256) or sha256_of(spec.path)
+    digest = check_hash(spec, sha256=sha256) or sha256_of(spec.file)
     kind = str(dtype).removeprefix("torch.")
-    kept = weights_dir / "fused" / f"{spec.path.stem}-{digest[:16]}-{kind}.pt"
+    kept = weights_dir / "fused" / f"{spec.file.stem}-{digest[:16]}-{kind}.pt"
     found = _read_kept(kept, spec, digest, dtype)
     if found is not None:
         return found

@@ -192,8 +192,7 @@ def candidate(settings: Settings) -> Candidate:
     segmenter.predict(np.zeros((64, 64, 3), np.uint8), Prompt((8, 8, 56, 56), ((32, 32),)))
     predictor.reset_image()
     predictor.cache.clear()
-    path = resolve(name, weights_dir=settings.weights_dir).path
-    assert path is not None
+    path = resolve(name, weights_dir=settings.weights_dir).file
     return Candidate(
         name=str(predictor.describe()["model"]),
         description={**predictor.describe(), "sha256": sha256_of(path)},

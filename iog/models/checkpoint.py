@@ -85,8 +85,7 @@ def read_checkpoint(
         WeightsError: the file is missing, unreadable, of another network or not the one asked for.
     """
     spec = own_spec(source) if isinstance(source, Path) else source
-    path = spec.path
-    assert path is not None
+    path = spec.file
     check_hash(spec, sha256=sha256)
     content, mapped = read_torch(path)
     if not (isinstance(content, dict) and content.get("format") == "iog"):

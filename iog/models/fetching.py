@@ -62,9 +62,7 @@ def fetch(
     """
     spec = spec_of(name)
     if source is None and not spec.published:
-        path = resolve(name, weights_dir=weights_dir).path
-        assert path is not None
-        return path
+        return resolve(name, weights_dir=weights_dir).file
     target = weights_dir / spec.filename
     try:
         with _lock(weights_dir / ".fetch" / f"{spec.name}.lock"):

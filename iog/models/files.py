@@ -68,8 +68,7 @@ def check_hash(spec: ModelSpec, *, sha256: str | None = None) -> str | None:
         WeightsError: the file differs from ``sha256``, or from a confirmed hash of the spec. A
             file that differs from an unconfirmed one is used, with a warning in the log.
     """
-    path = spec.path
-    assert path is not None
+    path = spec.file
     if sha256 is not None:
         found = sha256_of(path)
         if found != sha256.lower():

@@ -74,6 +74,12 @@ class ModelSpec:
     """The file, once ``resolve`` found it."""
 
     @property
+    def file(self) -> Path:
+        """The path of a model that ``resolve`` found."""
+        assert self.path is not None, f"{self.name} was not resolved"
+        return self.path
+
+    @property
     def published(self) -> bool:
         """Whether the file can be fetched from ``source``."""
         return self.source.startswith("https://")
