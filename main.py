@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from iog import __version__
 from iog.api.body import json_object, misspelt
 from iog.api.headers import REQUEST_ID, outputs_for, request_id
 from iog.api.request import FIELDS, parse
 from iog.api.response import write
 from iog.errors import InternalError, RequestError, SettingsError, WeightsError
 from iog.settings import Settings, unknown_variables
-from iog.version import VERSION
 
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response
@@ -91,7 +91,7 @@ def init_context(context: Context) -> None:
         context.logger.error(f"Cannot start: {type(error).__name__}: {error}")
         raise
     context.user_data.function = Function(settings, model)
-    about = {**model.describe(), "version": VERSION}
+    about = {**model.describe(), "version": __version__}
     context.user_data.about = about
     context.logger.info_with("Started", **about, start_ms=_milliseconds_since(start))
 

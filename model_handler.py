@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 
 from dataloaders.geometry import Box, Point
-from iog.cores import available_cores
 from iog.image import Image, ImageLike
 from iog.masks import Mask
 from iog.predictor import load
-from iog.settings import Settings
+from iog.settings import Settings, available_cores
 
 __all__ = ["ModelHandler"]
 

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from benchmarks.machine import described
 from dataloaders.readers import open_dataset
 from dataloaders.samples import Dataset, Sample
-from iog.cores import available_cores
 from iog.errors import SettingsError
 from iog.evaluation.protocols import Step, annotate, first_prompt
 from iog.evaluation.run import chosen, read_ahead
 from iog.evaluation.scores import iou
 from iog.evaluation.segmenters import Candidate, Segmenter, candidate
-from iog.settings import Engine, Precision, Settings
+from iog.settings import Engine, Precision, Settings, available_cores
 from iog.tables import Table
 
 __all__ = ["Agreement", "compare", "main", "table"]

@@ -24,7 +24,7 @@ from benchmarks.annotators import Answered, Mix, at_work, objects, send
 from benchmarks.roundrobin import Address, round_robin
 from benchmarks.served import Served
 from iog.cli.size import Load, forecast
-from iog.cores import available_cores
+from iog.settings import available_cores
 
 __all__ = ["Row", "main"]
 

@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from iog.cores import available_cores
-from iog.settings import Settings
+from iog.settings import Settings, available_cores
 from networks import build_network
 
 __all__ = ["Stock"]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from iog.image import Image
     from iog.masks import Mask
     from iog.predictor import Predictor, load
-    from iog.version import VERSION as __version__
 
 __all__ = [
     "Image",
@@ -31,6 +30,8 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+__version__ = "0.1.0"
 
 _HOMES = {
     "Image": "image",
@@ -44,8 +45,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever has that name
-    if name == "__version__":
-        return import_module("iog.version").VERSION
     if name not in _HOMES:
         raise AttributeError(f"module 'iog' has no attribute {name!r}")
     return getattr(import_module(f"iog.{_HOMES[name]}"), name)

@@ -351,9 +351,8 @@ def load(
         SettingsError: the engine, device or precision is not to be had here.
         WeightsError: the weights are missing or unusable.
     """
-    from iog.cores import available_cores
     from iog.engines.engine import start_engine
-    from iog.settings import Settings
+    from iog.settings import Settings, available_cores
 
     threads = threads or available_cores()
     folder = Settings.from_env().weights_dir if weights_dir is None else Path(weights_dir)

@@ -6,6 +6,7 @@ A variable that is unset or empty keeps its default. Anything that cannot be use
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -13,11 +14,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from iog.errors import SettingsError
 
-__all__ = ["OUTPUTS", "Device", "Engine", "LogFormat", "Precision", "Settings", "unknown_variables"]
+__all__ = [
+    "OUTPUTS",
+    "Device",
+    "Engine",
+    "LogFormat",
+    "Precision",
+    "Settings",
+    "available_cores",
+    "unknown_variables",
+]
 
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -33,9 +43,8 @@ _OF_KUBERNETES = re.compile(
     r"IOG_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 
-_Choice = TypeVar("_Choice", bound=str)
-_Number = TypeVar("_Number", bound=float)
-_Default = TypeVar("_Default", bound=float | None)
+_CGROUP = Path("/sys/fs/cgroup")
+_Number = TypeVar("_Number", int, float)
 
 
 def default_weights_dir() -> Path:
@@ -92,21 +101,18 @@ class Settings:
         Raises:
             SettingsError: a variable holds a value that cannot be used.
         """
-        env = _Environment(os.environ if environ is None else environ)
-        return cls(
-            model=env.text("IOG_MODEL") or cls.model,
-            weights_dir=env.folder("IOG_WEIGHTS_DIR") or default_weights_dir(),
-            weights_sha256=env.sha256("IOG_WEIGHTS_SHA256"),
-            engine=env.choice("IOG_ENGINE", get_args(Engine), cls.engine),
-            precision=env.choice("IOG_PRECISION", get_args(Precision), cls.precision),
-            device=env.choice("IOG_DEVICE", get_args(Device), cls.device),
-            threads=env.number("IOG_THREADS", int, cls.threads, low=1, high=1024),
-            threshold=env.probability("IOG_THRESHOLD", cls.threshold),
-            max_pixels=env.number("IOG_MAX_PIXELS", int, cls.max_pixels, low=1, high=2**31 - 1),
-            output=env.names("IOG_OUTPUT", OUTPUTS),
-            cache_mb=env.number("IOG_CACHE_MB", int, cls.cache_mb, low=0, high=2**20),
-            log_format=env.choice("IOG_LOG_FORMAT", get_args(LogFormat), cls.log_format),
-        )
+        environ = os.environ if environ is None else environ
+        read: dict[str, Any] = {}
+        for name, reader in _READERS.items():
+            variable = f"IOG_{name.upper()}"
+            value = environ.get(variable, "").strip()
+            if not value:
+                continue
+            try:
+                read[name] = reader(value)
+            except ValueError as error:
+                raise SettingsError(f"{variable} is {value!r}; it must be {error}.") from None
+        return cls(**read)
 
     def with_model(self, name: str | None) -> Settings:
         """These settings for another model; a digest that is about the old one is dropped."""
@@ -125,7 +131,7 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     Args:
         environ: default: the environment of this process.
     """
-    known = {f"IOG_{name.upper()}" for name in Settings.__dataclass_fields__} | _ELSEWHERE
+    known = {f"IOG_{name.upper()}" for name in _READERS} | _ELSEWHERE
     endings = {name.removeprefix("IOG_"): name for name in sorted(known)}
     sentences = []
     for name in sorted(os.environ if environ is None else environ):
@@ -139,78 +145,101 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     return sentences
 
 
-class _Environment:
-    """Typed reading of variables; every method names the variable in its error."""
+def available_cores(cgroup: Path = _CGROUP) -> int:
+    """Cores by affinity and by the container's CPU quota, at least 1.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+    Torch counts the host's cores even where a container is limited to a few, and then runs slower
+    than with the right number.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _quota(cgroup)
+    return max(1, min(cores or 1, quota if quota is not None else cores or 1))
 
-    def text(self, name: str) -> str | None:
-        return self._environ.get(name, "").strip() or None
 
-    def folder(self, name: str) -> Path | None:
-        value = self.text(name)
-        if value is None:
-            return None
+def _quota(cgroup: Path) -> int | None:
+    """Whole cores of the CPU quota, version 2 or 1 of the interface; ``None`` without a quota."""
+    try:
+        limit, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
         try:
-            return Path(value).expanduser()
-        except RuntimeError:
-            raise _unusable(name, value, "a path without ~: there is no home folder") from None
+            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        share = int(limit) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max": no quota
+        return None
+    return max(1, int(share)) if share > 0 else None
 
-    def choice(self, name: str, allowed: tuple[_Choice, ...], default: _Choice) -> _Choice:
-        value = self.text(name)
-        if value is None:
-            return default
+
+# Readers turn a variable's text into a setting. Their ValueError says what the value must be.
+
+
+def _one_of(choices: object) -> Callable[[str], str]:
+    allowed = get_args(choices)
+
+    def read(value: str) -> str:
         if value.lower() not in allowed:
-            raise _unusable(name, value, "one of: " + ", ".join(allowed))
-        return cast(_Choice, value.lower())
+            raise ValueError("one of: " + ", ".join(allowed))
+        return value.lower()
 
-    def names(self, name: str, allowed: tuple[str, ...]) -> tuple[str, ...] | None:
-        """The names chosen; None for ``auto``, which is the default."""
-        value = self.text(name)
-        if value is None or value.lower() == "auto":
-            return None
-        chosen = tuple(dict.fromkeys(part.strip().lower() for part in value.split(",")))
-        if any(part not in allowed for part in chosen):
-            several = ", ".join(allowed)
-            raise _unusable(name, value, f"auto, or one or more of, separated by commas: {several}")
-        return chosen
-
-    def number(
-        self,
-        name: str,
-        kind: Callable[[str], _Number],
-        default: _Default,
-        *,
-        low: float,
-        high: float,
-    ) -> _Number | _Default:
-        value = self.text(name)
-        if value is None:
-            return default
-        what = "a whole number" if kind is int else "a number"
-        problem = _unusable(name, value, f"{what} from {low} to {high}")
-        try:
-            number = kind(value)
-        except ValueError:
-            raise problem from None
-        if not low <= number <= high:  # NaN ends here too
-            raise problem
-        return number
-
-    def probability(self, name: str, default: float | None) -> float | None:
-        value = self.number(name, float, default, low=0, high=1)
-        # At 0 every pixel would be foreground and at 1 none: a request may not say so either.
-        if value in (0, 1):
-            raise _unusable(name, self._environ[name], "a number above 0 and below 1")
-        return value
-
-    def sha256(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise _unusable(name, value, "64 hexadecimal digits")
-        return value.lower() if value else None
+    return read
 
 
-def _unusable(name: str, value: str, allowed: str) -> SettingsError:
-    return SettingsError(f"{name} is {value!r}; it must be {allowed}.")
+def _number(kind: type[_Number], low: float, high: float) -> Callable[[str], _Number]:
+    def read(value: str) -> _Number:
+        with contextlib.suppress(ValueError):
+            if low <= (number := kind(value)) <= high:  # not so for NaN
+                return number
+        raise ValueError(f"{'a whole number' if kind is int else 'a number'} from {low} to {high}")
+
+    return read
+
+
+def _folder(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path without ~: there is no home folder") from None
+
+
+def _outputs(value: str) -> tuple[str, ...] | None:
+    """The names chosen; None for ``auto``."""
+    if value.lower() == "auto":
+        return None
+    chosen = tuple(dict.fromkeys(part.strip().lower() for part in value.split(",")))
+    if not set(chosen) <= set(OUTPUTS):
+        several = ", ".join(OUTPUTS)
+        raise ValueError(f"auto, or one or more of, separated by commas: {several}")
+    return chosen
+
+
+def _threshold(value: str) -> float:
+    number = _number(float, 0, 1)(value)
+    # At 0 every pixel would be foreground and at 1 none: a request may not say so either.
+    if number in (0, 1):
+        raise ValueError("a number above 0 and below 1")
+    return number
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError("64 hexadecimal digits")
+    return value.lower()
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "model": str,
+    "weights_dir": _folder,
+    "weights_sha256": _sha256,
+    "engine": _one_of(Engine),
+    "precision": _one_of(Precision),
+    "device": _one_of(Device),
+    "threads": _number(int, 1, 1024),
+    "threshold": _threshold,
+    "max_pixels": _number(int, 1, 2**31 - 1),
+    "output": _outputs,
+    "cache_mb": _number(int, 0, 2**20),
+    "log_format": _one_of(LogFormat),
+}

@@ -23,11 +23,11 @@ from nuclio_sdk.logger import JSONFormatter
 
 import main
 import model_handler
+from iog import __version__
 from iog.errors import SettingsError, UnusableRequest, WeightsError
 from iog.image import Image
 from iog.masks import Mask
 from iog.settings import Settings
-from iog.version import VERSION
 
 HEIGHT, WIDTH = 40, 60
 
@@ -129,8 +129,8 @@ def test_the_start_is_one_line_that_says_what_runs(worker: Worker) -> None:
     assert line["with"]["model"] == "iog-lite"
     assert line["with"]["engine"] == "fake"
     assert line["with"]["start_ms"] >= 0
-    assert line["with"]["version"] == VERSION
-    assert worker.context.user_data.about == {**worker.model.describe(), "version": VERSION}
+    assert line["with"]["version"] == __version__
+    assert worker.context.user_data.about == {**worker.model.describe(), "version": __version__}
 
 
 @pytest.mark.parametrize("kind", ["dict", "bytes", "str"])

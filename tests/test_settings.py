@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from iog import settings
 from iog.errors import SettingsError
-from iog.settings import Settings, default_weights_dir, unknown_variables
+from iog.settings import Settings, available_cores, default_weights_dir, unknown_variables
 
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
@@ -217,10 +218,10 @@ def test_settings_and_what_others_set_are_no_mistake(name: str) -> None:
 
 
 def test_every_variable_that_the_project_names_is_known() -> None:
-    root = Path(settings.__file__).parent
+    root = Path(settings.__file__).parents[1]
     patterns = (
-        "*.py", "*.yaml", "Dockerfile", "Makefile", "benchmarks/*.py", "commands/*.py",
-        "networks/*.py", "serving/*.py", "deploy/**/*", "tests/endurance/*.py", "docs/*.md",
+        "*.py", "*.yaml", "Dockerfile", "Makefile", "benchmarks/*.py", "iog/**/*.py",
+        "networks/*.py", "deploy/**/*", "tests/endurance/*.py", "docs/*.md", "README.md",
     )  # fmt: skip
     files = [path for pattern in patterns for path in root.glob(pattern) if path.is_file()]
     named = {
@@ -232,3 +233,32 @@ def test_every_variable_that_the_project_names_is_known() -> None:
 
     assert set(NAMES) <= named
     assert unknown_variables(dict.fromkeys(named, "x")) == []
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("200000 100000", 2), ("50000 100000", 1), ("250000 100000", 2), ("max 100000", 8), ("", 8)],
+)
+def test_quota_of_cgroup_version_2(tmp_path: Path, quota: str, cores: int) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    assert available_cores(tmp_path) == cores
+
+
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize(("quota", "cores"), [("300000", 3), ("-1", 8)])
+def test_quota_of_cgroup_version_1(tmp_path: Path, quota: str, cores: int) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota + "\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert available_cores(tmp_path) == cores
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_without_a_quota_all_cores_count(tmp_path: Path) -> None:
+    assert available_cores(tmp_path) == 8

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import iog
-from iog.version import VERSION
+from iog import __version__
 
 ROOT = Path(__file__).parents[1]
 PYTHON_LINES = """
@@ -82,7 +82,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
 
 
 def test_the_command_says_its_version(installed: Path, tmp_path: Path) -> None:
-    assert VERSION in run(installed, tmp_path, "iog", "--version")
+    assert __version__ in run(installed, tmp_path, "iog", "--version")
 
 
 def test_the_import_is_that_of_the_wheel_and_imports_no_torch(

@@ -81,7 +81,7 @@ def bench(
 ) -> None:
     """Measure cold start, first click and next click, in turns with the stock function."""
     from benchmarks.clicks import Plan
-    from iog.cores import available_cores
+    from iog.settings import available_cores
 
     settings = Settings.from_env()
     sizes = tuple(_size(text) for text in image_size.split(","))

@@ -44,9 +44,9 @@ _Output = Annotated[
 
 def export(model: _Models = None, output: _Output = None) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
-    from iog.cores import available_cores
     from iog.engines.engine import read_manifest
     from iog.engines.export import export as write
+    from iog.settings import available_cores
 
     settings = Settings.from_env()
     rows = []

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iog.cores import available_cores
+from iog.settings import available_cores
 
 __all__ = ["serve"]
 

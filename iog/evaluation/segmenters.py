@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders.geometry import Box, CropRule, clamp_box
-from iog.cores import available_cores
 from iog.image import Image
 from iog.models.files import sha256_of
 from iog.models.spec import resolve
 from iog.predictor import Predictor, load
 from iog.prompts import Prompt
-from iog.settings import Settings
+from iog.settings import Settings, available_cores
 
 __all__ = [
     "BASELINES",

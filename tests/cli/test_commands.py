@@ -17,10 +17,9 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from iog import cli
+from iog import __version__, cli
 from iog.models.spec import BUNDLED_DIR, REGISTRY
 from iog.overlay import BOX, POSITIVE
-from iog.version import VERSION
 from tests.builders import photo
 from tests.random_weights import write_random_lite
 
@@ -111,7 +110,7 @@ def test_every_command_explains_itself(iog: Iog, command: tuple[str, ...]) -> No
 def test_the_version_is_the_projects(iog: Iog) -> None:
     result = iog("--version")
 
-    assert (result.exit_code, result.stdout) == (0, f"iog {VERSION}\n")
+    assert (result.exit_code, result.stdout) == (0, f"iog {__version__}\n")
 
 
 def test_predict_writes_a_mask_beside_the_caller(iog: Iog, here: Path) -> None:
@@ -429,7 +428,12 @@ def test_serve_answers_and_stops_cleanly(
     body = {"image": "", "obj_bbox": [[1, 1], [5, 5]]}
     with httpx.Client(base_url=url, timeout=WAIT, trust_env=False) as client:
         health = client.get("/health").json()
-        assert health == {"status": "ok", "model": "random", "engine": "torch", "version": VERSION}
+        assert health == {
+            "status": "ok",
+            "model": "random",
+            "engine": "torch",
+            "version": __version__,
+        }
         assert client.post("/", json=body).status_code == 400
         # The port is taken: a second server says so at once and leaves the first alone.
         second = start_serve("--port", url.rsplit(":", 1)[1])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from iog.version import VERSION
+from iog import __version__
 from tests.deploy.recipes import ROOT, dockerfile
 
 TEXTS = [
@@ -80,10 +80,10 @@ def images(document: Any) -> Iterator[str]:  # noqa: ANN401 - YAML
 @pytest.mark.parametrize(
     ("file", "target", "tag"),
     [
-        ("compose.yaml", "standalone", VERSION),
-        ("kubernetes/standalone.yaml", "standalone", VERSION),
-        ("kubernetes/nuclio-function.yaml", "nuclio", VERSION),
-        ("kubernetes/nuclio-function-gpu.yaml", "nuclio", f"{VERSION}-gpu"),
+        ("compose.yaml", "standalone", __version__),
+        ("kubernetes/standalone.yaml", "standalone", __version__),
+        ("kubernetes/nuclio-function.yaml", "nuclio", __version__),
+        ("kubernetes/nuclio-function-gpu.yaml", "nuclio", f"{__version__}-gpu"),
     ],
 )
 def test_a_manifest_names_the_image_that_it_needs(file: str, target: str, tag: str) -> None:
@@ -106,7 +106,7 @@ def test_every_tag_is_this_version() -> None:
     for path in TEXTS:
         for found in _IMAGE.finditer(path.read_text()):
             if found["tag"] is not None and found["tag"] != "TAG":
-                assert found["tag"] in (VERSION, f"{VERSION}-gpu"), (path.name, found[0])
+                assert found["tag"] in (__version__, f"{__version__}-gpu"), (path.name, found[0])
 
 
 def test_the_registry_is_explained_for_both_images() -> None:
@@ -114,7 +114,7 @@ def test_the_registry_is_explained_for_both_images() -> None:
 
     assert "**`REGISTRY`** below stands for" in text
     for name in NAMES.values():
-        assert f"docker push REGISTRY/{name}:{VERSION}" in text
+        assert f"docker push REGISTRY/{name}:{__version__}" in text
 
 
 def test_nuclios_label_is_that_of_the_newest_cvat_in_the_table() -> None:

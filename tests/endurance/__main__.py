@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from iog.cores import available_cores
+from iog.settings import available_cores
 from tests.endurance.report import write
 
 ROOT = Path(__file__).parents[2]

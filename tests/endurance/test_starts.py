@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.busy import busy_cores
-from iog.cores import available_cores
+from iog.settings import available_cores
 from tests.endurance.harness import FULL, figure, service
 
 STARTS = {"auto": 160, "torch": 40} if FULL else {"auto": 10}
