@@ -24,7 +24,7 @@ from typer.exceptions import TyperException
 
 # By module: a function of its module's name would hide it from whoever imports iog.cli.NAME.
 from iog.cli import bench, evaluate, export, predict, serve, size, train, weights
-from iog.cli.terminal import in_words
+from iog.cli.wording import in_words
 from iog.errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
 from iog.settings import unknown_variables
 
