@@ -56,7 +56,6 @@ def test_weights_of_ones_own_are_listed(tmp_path: Path) -> None:
         ["train", "fine-tune", "--data", "masks:data", "--out", "run"],
         ["export", "iog-lite"],
         ["evaluate", "--data", "masks:data", "--model", "OWN"],
-        ["size"],
         ["weights", "verify", "iog-lite"],
         ["weights", "install", "OWN", "--name", "mine"],
         ["weights", "fetch", "iog-pascal-sbd"],

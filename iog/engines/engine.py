@@ -181,7 +181,7 @@ def find_export(
     """
     path = spec.file
     digest = check_hash(spec, sha256=sha256) or sha256_of(path)
-    remedy = f"run `iog export {_asked(spec)}`"
+    remedy = f"run `iog export {spec.asked}`"
     reason = f"{path.stem} was not exported: {remedy}"
     for folder in (BUNDLED_DIR / FOLDER / path.stem, weights_dir / FOLDER / path.stem):
         if not (folder / MANIFEST).is_file():
@@ -216,11 +216,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _asked(spec: ModelSpec) -> str:
-    """How a user names the model: its name, or the path of a file of their own."""
-    return spec.name if spec.source != "a file of your own" else str(spec.path)
-
-
 def _no_torch(
     spec: ModelSpec, engine: str, precision: str, device: str, no_export: str | None
 ) -> str:
@@ -234,7 +229,7 @@ def _no_torch(
     elif no_export is None:
         why = "OpenVINO is not installed"
     else:
-        why = f"OpenVINO cannot run {_asked(spec)}, as {no_export}"
+        why = f"OpenVINO cannot run {spec.asked}, as {no_export}"
     return f"{why}. That needs torch, which is not installed: {INSTALL_TORCH}."
 
 
@@ -272,8 +267,8 @@ def _exported(spec: ModelSpec, weights_dir: Path, sha256: str | None, threads: i
         with lock:  # several workers start at once, and one export serves them all
             found, _ = find_export(spec, weights_dir=weights_dir, sha256=sha256)
             if found is None:
-                _LOG.info("Exporting %s for OpenVINO, once.", _asked(spec))
-                _export_apart(_asked(spec), weights_dir, threads, problem)
+                _LOG.info("Exporting %s for OpenVINO, once.", spec.asked)
+                _export_apart(spec.asked, weights_dir, threads, problem)
                 found, _ = find_export(spec, weights_dir=weights_dir, sha256=sha256)
     except (OSError, Timeout, subprocess.TimeoutExpired) as error:
         raise problem from error

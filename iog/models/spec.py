@@ -39,6 +39,7 @@ _FORMAT: Final = "iog"
 _VERSION: Final = 2
 """Version 1 called a crop rule's ``input_size`` ``frame`` and had no kind; it is read as well."""
 _DRIVE: Final = "https://drive.google.com/uc?id="
+_OWN: Final = "a file of your own"
 _NO_LICENCE: Final = (
     "the authors state no licence, so all rights are reserved by default; not redistributed here. "
     "Derived from an ImageNet ResNet-101"
@@ -78,6 +79,11 @@ class ModelSpec:
         """The path of a model that ``resolve`` found."""
         assert self.path is not None, f"{self.name} was not resolved"
         return self.path
+
+    @property
+    def asked(self) -> str:
+        """What a user types for it: its name, or the path of a file of their own."""
+        return str(self.path) if self.source == _OWN else self.name
 
     @property
     def published(self) -> bool:
@@ -286,7 +292,7 @@ def own_spec(
     return ModelSpec(
         name=path.stem,
         architecture=architecture,
-        source="a file of your own",
+        source=_OWN,
         filename=path.name,
         crop=crop or like.crop,
         threshold=like.threshold if threshold is None else threshold,
