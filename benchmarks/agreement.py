@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import described
+from benchmarks.report import described
 from dataloaders.readers import open_dataset
 from dataloaders.samples import Dataset, Sample
 from iog.errors import SettingsError

@@ -1,10 +1,4 @@
-"""The load test of docs/sizing.md: 1 to 4 workers behind a round-robin proxy, beside the model.
-
-    python -m benchmarks.load --json load.json --plot docs/images/load.png
-
-Every replica is an `iog serve` of its own with one worker of one thread. The times of a first and
-of a further click are measured on one of them before each run, and are all the model is given.
-"""
+"""The load test of docs/sizing.md: 1 to 4 workers that take turns, beside the model."""
 
 from __future__ import annotations
 
@@ -12,25 +6,110 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.annotators import Answered, Mix, at_work, objects, send
-from benchmarks.roundrobin import Address, round_robin
-from benchmarks.served import Served
+from benchmarks.processes import Address, Served, send
 from iog.cli.size import Load, forecast
 from iog.settings import available_cores
 
-__all__ = ["Row", "main"]
+__all__ = ["Answered", "Mix", "Row", "at_work", "main", "objects"]
 
+Point = tuple[float, float]
 _PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 _PHOTO_SIZE = (512.0, 512.0)
 _WARM_UP = 0.2  # of each run: its start is not what it settles to
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request: when it was sent, in seconds of the run, how long it took, and the status."""
+
+    sent: float
+    seconds: float
+    status: int
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How annotators work: mean seconds of thought, exponential; requests for each object."""
+
+    think: float
+    clicks: int
+
+
+def objects(image: str, *, size: Point, mix: Mix, chance: random.Random) -> list[bytes]:
+    """The requests for one object, as bodies: a box of its own, then one click more each time.
+
+    Args:
+        image: base64 of the photograph.
+        size: its width and height in pixels.
+        mix: how many clicks.
+        chance: where the box lies.
+    """
+    width, height = size
+    x, y = chance.uniform(0.05, 0.4) * width, chance.uniform(0.05, 0.4) * height
+    right, bottom = x + chance.uniform(0.3, 0.5) * width, y + chance.uniform(0.3, 0.5) * height
+    middle = ((x + right) / 2, (y + bottom) / 2)
+    more = [
+        (middle[0] + chance.uniform(-0.1, 0.1) * width, middle[1]) for _ in range(mix.clicks - 1)
+    ]
+    points = [middle, *more]
+    return [
+        json.dumps(
+            {
+                "image": image,
+                "obj_bbox": [[x, y], [right, bottom]],
+                "pos_points": points[: count + 1],
+                "neg_points": [],
+            }
+        ).encode()
+        for count in range(mix.clicks)
+    ]
+
+
+async def at_work(
+    servers: Sequence[Address],
+    sessions: Sequence[Sequence[bytes]],
+    mix: Mix,
+    *,
+    people: int,
+    seconds: float,
+) -> list[Answered]:
+    """Let people work for a while.
+
+    Args:
+        servers: take the requests in turn, each on a connection of its own, as behind a Kubernetes
+            Service or nginx.
+        sessions: objects to take from, at random.
+        mix: their habits.
+        people: how many.
+        seconds: for how long; what is under way then is still answered and counted.
+    """
+    turns = itertools.cycle(servers)
+    start = time.perf_counter()
+    answered: list[Answered] = []
+
+    async def person(number: int) -> None:
+        chance = random.Random(number)
+        while True:
+            for body in chance.choice(sessions):
+                await asyncio.sleep(chance.expovariate(1 / mix.think) if mix.think else 0)
+                sent = time.perf_counter()
+                if sent - start >= seconds:
+                    return
+                status = await send(next(turns), body)
+                took = time.perf_counter() - sent
+                answered.append(Answered(sent=sent - start, seconds=took, status=status))
+
+    await asyncio.gather(*(person(number) for number in range(people)))
+    return answered
 
 
 @dataclass(frozen=True)
@@ -75,8 +154,9 @@ def main() -> None:
                 first, later = asyncio.run(_alone(servers[0], sessions[:5]))
                 print(f"alone: first click {first:.3f} s, further {later:.3f} s", flush=True)
                 load = Load(people, options.think, first, later, clicks=options.clicks)
+                chosen, seconds = servers[:replicas], options.seconds
                 answered = asyncio.run(
-                    _run(servers[:replicas], sessions, mix, people, options.seconds)
+                    at_work(chosen, sessions, mix, people=people, seconds=seconds)
                 )
                 rows.append(_row(answered, load, replicas, options.seconds))
                 print(rows[-1], flush=True)
@@ -119,17 +199,6 @@ async def _alone(server: Address, sessions: list[list[bytes]]) -> tuple[float, f
             await send(server, body)
             (later if number else first).append(time.perf_counter() - start)
     return median(first), min(median(later), median(first)) if later else median(first)
-
-
-async def _run(
-    servers: list[Address],
-    sessions: list[list[bytes]],
-    mix: Mix,
-    people: int,
-    seconds: float,
-) -> list[Answered]:
-    async with round_robin(servers) as proxy:
-        return await at_work(proxy, sessions, mix, people=people, seconds=seconds)
 
 
 def _row(answered: list[Answered], load: Load, replicas: int, seconds: float) -> Row:

@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Stock:
         weights: a state dict of the ResNet-101 main network as `torch.save` writes it.
     """
 
+    name: Mapping[str, object] = {"engine": "torch", "precision": "fp32"}
+
     def __init__(self, weights: Path) -> None:
         torch.set_num_threads(Settings.from_env().threads or available_cores())
         self._network = build_network("iog-resnet101")
@@ -60,6 +63,9 @@ class Stock:
         times.append(time.perf_counter())
         names = ("parse", "open", "network", "paste", "write")
         return text, dict(zip(names, np.diff(times) * 1e3, strict=True))
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
 
     def _logits(
         self, image: NDArray[np.uint8], request: dict[str, Any]

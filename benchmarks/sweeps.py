@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bodies import Bodies, SizeWH
-from benchmarks.clicks import Say
-from benchmarks.process import Contender, WorkerProcess
+from benchmarks.inputs import RequestFiles, SizeWH
+from benchmarks.processes import BenchWorker, Say, Subject
 
 __all__ = ["Curve", "Point", "measure_sweeps"]
 
@@ -68,19 +67,19 @@ _TIMES = ("first_ms", "next_ms")
 
 
 def measure_sweeps(
-    contender: Contender, bodies: Bodies, *, rounds: int, quick: bool, say: Say
+    subject: Subject, bodies: RequestFiles, *, rounds: int, quick: bool, say: Say
 ) -> Iterator[Curve]:
-    """The four curves of one contender.
+    """The four curves of one subject.
 
     Args:
-        contender: ours.
+        subject: ours.
         bodies: the requests.
         rounds: clicks of each kind at each point.
         quick: every other point only, and no image above 12 megapixels.
         say: told what happens.
     """
     step = 2 if quick else 1
-    with WorkerProcess(contender) as worker:
+    with BenchWorker(subject) as worker:
 
         def point(at: float, first: Path, later: Path) -> Point:
             say(f"sweep: {first.stem}")
@@ -112,7 +111,7 @@ def measure_sweeps(
         yield Curve("mask area", "megapixels of mask", tuple(sorted(points, key=lambda p: p.at)))
 
 
-def _point(worker: WorkerProcess, at: float, first: Path, later: Path, rounds: int) -> Point:
+def _point(worker: BenchWorker, at: float, first: Path, later: Path, rounds: int) -> Point:
     replies: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for turn in range(rounds + 1):
         for forget, body in ((True, first), (False, later)):

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ class _Subject(Protocol):
     """What is measured."""
 
     @property
-    def name(self) -> dict[str, object]:
+    def name(self) -> Mapping[str, object]:
         """Engine and precision, and more."""
 
     def answer(self, body: bytes) -> tuple[str, dict[str, float]]:
@@ -48,7 +48,7 @@ class _Ours:
         self._model.warm_up()
         self._function = function.Function(settings, self._model)
         self._respond = function.respond
-        self.name: dict[str, object] = self._model.describe()
+        self.name: Mapping[str, object] = self._model.describe()
 
     def answer(self, body: bytes) -> tuple[str, dict[str, float]]:
         """The answer to a request, and the milliseconds of its stages."""
@@ -64,37 +64,19 @@ class _Ours:
         self._model.forget()
 
 
-class _Stock:
-    """The baseline."""
-
-    def __init__(self, weights: Path) -> None:
-        from benchmarks.stock import Stock
-
-        self._stock = Stock(weights)
-        self.name: dict[str, object] = {"engine": "torch", "precision": "fp32"}
-
-    def answer(self, body: bytes) -> tuple[str, dict[str, float]]:
-        """The answer to a request, and the milliseconds of its stages."""
-        return self._stock.answer(body)
-
-    def forget(self) -> None:
-        """There is nothing to forget."""
-
-
 def main() -> None:
     """Answer commands until stdin ends."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     weights = sys.argv[2] if sys.argv[1:2] == ["--stock"] else None
     try:
-        subject: _Subject = _Ours() if weights is None else _Stock(Path(weights))
+        subject: _Subject = _Ours() if weights is None else _stock(Path(weights))
     except Exception as error:
         print(json.dumps({"error": str(error)}), file=replies, flush=True)
         return
     bodies: dict[str, bytes] = {}
     commands: dict[str, Callable[[_Subject, dict[str, Any], dict[str, bytes]], Reply]] = {
         "click": _click,
-        "loop": _loop,
         "memory": _memory,
     }
     for line in sys.stdin:
@@ -104,6 +86,12 @@ def main() -> None:
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), file=replies, flush=True)
+
+
+def _stock(weights: Path) -> _Subject:
+    from benchmarks.stock import Stock  # torch
+
+    return Stock(weights)
 
 
 def _body(command: dict[str, Any], bodies: dict[str, bytes]) -> bytes:
@@ -128,25 +116,10 @@ def _click(subject: _Subject, command: dict[str, Any], bodies: dict[str, bytes])
     return reply
 
 
-def _loop(subject: _Subject, command: dict[str, Any], bodies: dict[str, bytes]) -> Reply:
-    """First clicks, one after the other, until the time is up."""
-    body = _body(command, bodies)
-    start, answers = time.perf_counter(), 0
-    while time.perf_counter() - start < command["seconds"]:
-        subject.forget()
-        subject.answer(body)
-        answers += 1
-    return {"answers": answers, "seconds": time.perf_counter() - start}
-
-
 def _memory(subject: _Subject, command: dict[str, Any], bodies: dict[str, bytes]) -> Reply:
-    """Resident and proportional memory of this process in mebibytes; the latter on Linux only."""
-    try:
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-    except OSError:
-        return {"rss_mb": None, "pss_mb": None}
-    sizes = {line.split()[0].rstrip(":"): int(line.split()[1]) / 1024 for line in lines}
-    return {"rss_mb": sizes["Rss"], "pss_mb": sizes["Pss"]}
+    from benchmarks.processes import memory_of  # late: a cold start is measured too
+
+    return dict(memory_of(["self"]))
 
 
 if __name__ == "__main__":

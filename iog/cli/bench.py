@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json as json_text
-from dataclasses import dataclass, replace
+import sys
+from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from iog.errors import SettingsError
 from iog.settings import Settings
-
-if TYPE_CHECKING:
-    from benchmarks.bodies import SizeWH
-    from benchmarks.clicks import Clicks, Plan
-    from benchmarks.process import Contender
-    from benchmarks.report import Run
-    from benchmarks.rows import Row
-    from benchmarks.sweeps import Curve
 
 __all__ = ["bench"]
 
@@ -80,142 +73,56 @@ def bench(
     report: _Report = None,
 ) -> None:
     """Measure cold start, first click and next click, in turns with the stock function."""
-    from benchmarks.clicks import Plan
-    from iog.settings import available_cores
-
     settings = Settings.from_env()
+    asked: dict[str, list[str]] = {
+        "models": model or [settings.model],
+        "engines": engine or [settings.engine],
+        "precisions": precision or [settings.precision],
+    }
     sizes = tuple(_size(text) for text in image_size.split(","))
-    cores = settings.threads or available_cores()
-    plan = Plan(sizes=sizes, rounds=rounds, cores=cores)
-    if quick:
-        plan = Plan(
-            sizes=sizes,
-            rounds=min(rounds, 3),
-            warm_up=False,
-            cold_starts=1,
-            seconds=2,
-            cores=cores,
-        )
-    asked = _Asked(
-        models=model or [settings.model],
-        engines=engine or [settings.engine],
-        precisions=precision or [settings.precision],
+    # What would be refused after minutes of measuring is refused now.
+    for name in asked["engines"]:
+        Settings.from_env({"IOG_ENGINE": name})
+    for name in asked["precisions"]:
+        Settings.from_env({"IOG_PRECISION": name})
+    if json is not None and not json.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {json.parent}.", param_hint="--json")
+    benchmarks = _benchmarks()
+    run = benchmarks.run(
+        settings,
+        **asked,
+        sizes=sizes,
+        rounds=rounds,
         sweeps=sweeps,
         throughput=throughput,
         busy=busy,
         quick=quick,
     )
-    _refuse_early(asked, json)
-    run = _measure(settings, plan, asked)
-    from benchmarks.report import tables, write_report
-    from benchmarks.rows import as_json
-
-    for table in tables(run):
+    for table in run.tables():
         table.show()
     if json is not None:
-        json.write_text(json_text.dumps(as_json(run.rows), indent=1) + "\n")
+        json.write_text(json_text.dumps(run.as_json(), indent=1) + "\n")
         typer.echo(f"Wrote {json}", err=True)
     if report is not None:
-        from datetime import date
-
-        typer.echo(f"Wrote {write_report(report, run, today=date.today())}", err=True)
+        typer.echo(f"Wrote {run.write(report, today=date.today())}", err=True)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the command line asks for, beside the plan."""
-
-    models: list[str]
-    engines: list[str]
-    precisions: list[str]
-    sweeps: bool
-    throughput: bool
-    busy: bool
-    quick: bool
-
-
-def _refuse_early(asked: _Asked, json: Path | None) -> None:
-    """Refuse before minutes of measuring what would be refused after them.
+def _benchmarks() -> Any:  # noqa: ANN401 - no part of the package, so imported by name
+    """The module `benchmarks.bench` of the clone that this package lies in.
 
     Raises:
-        SettingsError: an engine or a precision is unknown.
+        SettingsError: the package is installed without its repository.
     """
-    for engine in asked.engines:
-        Settings.from_env({"IOG_ENGINE": engine})
-    for precision in asked.precisions:
-        Settings.from_env({"IOG_PRECISION": precision})
-    if json is not None and not json.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {json.parent}.", param_hint="--json")
+    root = Path(__file__).parents[2]
+    if not (root / "benchmarks" / "stock.py").is_file():
+        raise SettingsError(
+            "`iog bench` comes with a clone of the repository: run it there, after `make torch`."
+        )
+    sys.path.insert(0, str(root))
+    return importlib.import_module("benchmarks.bench")
 
 
-def _measure(settings: Settings, plan: Plan, asked: _Asked) -> Run:
-    """Everything, one model after the other; for each, stock and all its engines in turns."""
-    from rich.console import Console
-
-    from benchmarks.bodies import Bodies
-    from benchmarks.busy import measure_busy
-    from benchmarks.clicks import measure_clicks, stock_contender
-    from benchmarks.contenders import contenders_of
-    from benchmarks.machine import described
-    from benchmarks.report import Run
-    from benchmarks.sweeps import measure_sweeps
-    from benchmarks.throughput import measure_throughput
-    from benchmarks.weights import stock_weights
-
-    machine = described(cores=plan.cores)
-    rows: list[Row] = []
-    curves: dict[str, list[Curve]] = {}
-    with TemporaryDirectory(prefix="iog-bench-") as name, Console(stderr=True).status("") as status:
-        folder = Path(name)
-        bodies = Bodies(folder)
-        stock = stock_contender(folder / "stock.pth")
-        stock_weights(folder / "stock.pth")
-        for model in asked.models:
-            ours = contenders_of(
-                model,
-                engines=asked.engines,
-                precisions=asked.precisions,
-                settings=settings,
-                folder=folder,
-            )
-            found = measure_clicks([stock, *ours], plan, bodies, say=status.update)
-            started = _started(found)
-            # Stock took part in every turn, and its ratios are in all rows; it is shown once.
-            rows += [row for row in found.rows if not rows or row.model != stock.model]
-            if asked.throughput:
-                first = next(row for row in found.rows if row.model == started[0].model)
-                # As it turned out to be, where `auto` was asked for.
-                chosen = replace(started[0], engine=first.engine, precision=first.precision)
-                rows += measure_throughput(chosen, plan, bodies, say=status.update)
-            if asked.busy and model == asked.models[0]:
-                rows += measure_busy(started[0], plan, bodies, say=status.update)
-            if asked.sweeps and not curves:
-                rounds = 2 if asked.quick else 5
-                label = f"{started[0].model}, {started[0].engine} {started[0].precision}"
-                curves[label] = list(
-                    measure_sweeps(
-                        started[0], bodies, rounds=rounds, quick=asked.quick, say=status.update
-                    )
-                )
-    return Run(rows, curves, machine)
-
-
-def _started(found: Clicks) -> list[Contender]:
-    """Ours that could be measured; the others are named.
-
-    Raises:
-        SettingsError: none could.
-    """
-    for contender, reason in found.refused.items():
-        what = f"{contender.model}, {contender.engine} {contender.precision}"
-        typer.echo(f"Left out: {what}: {reason}", err=True)
-    started = [contender for contender in found.started if contender.stock is None]
-    if not started:
-        raise SettingsError("Nothing could be measured; the lines above say why.")
-    return started
-
-
-def _size(text: str) -> SizeWH:
+def _size(text: str) -> tuple[int, int]:
     """`1920x1080` -> (1920, 1080)."""
     try:
         width, height = (int(part) for part in text.lower().split("x"))

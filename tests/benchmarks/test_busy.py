@@ -7,8 +7,7 @@ from pathlib import Path
 import psutil
 
 import benchmarks
-from benchmarks.busy import busy_cores
-from benchmarks.process import Contender, WorkerProcess
+from benchmarks.processes import BenchWorker, Subject, busy_cores
 
 ROOT = Path(benchmarks.__file__).parents[1]
 
@@ -24,7 +23,7 @@ def test_other_programs_are_busy_until_the_block_ends() -> None:
 
 
 def test_other_programs_end_with_a_killed_bench() -> None:
-    code = "import time\nfrom benchmarks.busy import busy_cores\n"
+    code = "import time\nfrom benchmarks.processes import busy_cores\n"
     code += "with busy_cores(2):\n    print('now', flush=True)\n    time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as bench:
         assert bench.stdout is not None
@@ -40,7 +39,7 @@ def test_other_programs_end_with_a_killed_bench() -> None:
 
 def test_an_empty_variable_is_taken_away_from_a_worker() -> None:
     environment = {"OMP_WAIT_POLICY": "", "IOG_ENGINE": "torch"}
-    with WorkerProcess(Contender("m", "torch", "fp32", environment=environment)):
+    with BenchWorker(Subject("m", "torch", "fp32", environment=environment)):
         (worker,) = (
             each for each in psutil.Process().children() if "benchmarks.worker" in each.cmdline()
         )

@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 import benchmarks.sweeps as sweeping
-from benchmarks.bodies import Bodies
-from benchmarks.clicks import Plan, measure_clicks
-from benchmarks.contenders import RANDOM, contenders_of
-from benchmarks.process import Contender, WorkerError, WorkerProcess
-from benchmarks.rows import STAGES, as_json
+from benchmarks.bench import Plan, measure_clicks, measure_throughput
+from benchmarks.inputs import RequestFiles
+from benchmarks.processes import RANDOM, BenchWorker, Subject, WorkerError, subjects_of
+from benchmarks.report import STAGES, Run
 from benchmarks.sweeps import measure_sweeps
-from benchmarks.throughput import measure_throughput
 from iog.errors import WeightsError
 from iog.settings import Settings
 from tests.random_weights import write_random_lite
@@ -25,22 +23,22 @@ def said(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> Contender:
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     path = write_random_lite(tmp_path_factory.mktemp("weights") / "mine.pt")
     environment = {"IOG_MODEL": str(path), "IOG_THREADS": "1", "IOG_DEVICE": "cpu"}
-    return Contender("mine", "auto", "fp32", environment=environment)
+    return Subject("mine", "auto", "fp32", environment=environment)
 
 
-def test_ours_is_measured_and_what_cannot_start_is_named(ours: Contender, tmp_path: Path) -> None:
-    broken = Contender("broken", "auto", "fp32", environment={"IOG_MODEL": "no/such.pt"})
-    found = measure_clicks([ours, broken], PLAN, Bodies(tmp_path), say=said)
+def test_ours_is_measured_and_what_cannot_start_is_named(ours: Subject, tmp_path: Path) -> None:
+    broken = Subject("broken", "auto", "fp32", environment={"IOG_MODEL": "no/such.pt"})
+    found = measure_clicks([ours, broken], PLAN, RequestFiles(tmp_path), say=said)
     assert found.started == [ours]
     assert "no/such.pt" in found.refused[broken]
     stages = [prefix + stage for prefix in ("", "next_") for stage in STAGES]
     assert sorted(row.what for row in found.rows) == sorted(
         ["cold_start", "first_click", "next_click", *stages]
     )
-    rows = {row["what"]: row for row in as_json(found.rows)}
+    rows = {row["what"]: row for row in Run(found.rows, {}, {}).as_json()}
     assert rows["cold_start"]["median_ms"] > rows["first_click"]["median_ms"] > 0
     assert rows["next_open"]["median_ms"] < rows["open"]["median_ms"]  # nothing is read twice
     assert {row["image_size"] for row in rows.values()} == {"96x64"}
@@ -49,9 +47,9 @@ def test_ours_is_measured_and_what_cannot_start_is_named(ours: Contender, tmp_pa
 
 
 def test_throughput_and_sweeps(
-    ours: Contender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ours: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bodies = Bodies(tmp_path)
+    bodies = RequestFiles(tmp_path)
     (row,) = measure_throughput(ours, PLAN, bodies, say=said)
     assert (row.what, row.median_ms > 0) == ("throughput_1x1", True)
     if row.pss_mb is not None and row.rss_mb is not None:
@@ -72,16 +70,16 @@ def test_throughput_and_sweeps(
     assert all(p.first_ms > p.network_ms > 0 for curve in curves for p in curve.points)
 
 
-def test_a_worker_says_what_went_wrong(ours: Contender, tmp_path: Path) -> None:
+def test_a_worker_says_what_went_wrong(ours: Subject, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"image": "AAAA", "obj_bbox": [[1, 2], [3, 4]]}))
-    with WorkerProcess(ours) as worker, pytest.raises(WorkerError, match="not_an_image"):
+    with BenchWorker(ours) as worker, pytest.raises(WorkerError, match="not_an_image"):
         worker.ask("click", body=str(body))
 
 
 def test_weights_that_are_not_here_are_replaced_by_random_ones(tmp_path: Path) -> None:
     settings = Settings(weights_dir=tmp_path)
-    (found,) = contenders_of(
+    (found,) = subjects_of(
         "iog-pascal-sbd-refinement",
         engines=["torch"],
         precisions=["fp32"],
@@ -90,7 +88,7 @@ def test_weights_that_are_not_here_are_replaced_by_random_ones(tmp_path: Path) -
     )
     assert (found.model, found.note) == ("iog-pascal-sbd-refinement", RANDOM)
     assert Path(found.environment["IOG_MODEL"]).is_file()
-    both = contenders_of(
+    both = subjects_of(
         "iog-lite",
         engines=["torch"],
         precisions=["fp32", "bf16"],
@@ -99,4 +97,4 @@ def test_weights_that_are_not_here_are_replaced_by_random_ones(tmp_path: Path) -
     )
     assert [(c.precision, c.note) for c in both] == [("fp32", ""), ("bf16", "")]
     with pytest.raises(WeightsError, match="no weights called"):
-        list(contenders_of("x", engines=[""], precisions=[""], settings=settings, folder=tmp_path))
+        list(subjects_of("x", engines=[""], precisions=[""], settings=settings, folder=tmp_path))

@@ -23,7 +23,7 @@ def test_a_run_compares_with_stock(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     models = {row["model"] for row in rows}
     assert models == {"stock", "mine"}
     ratios = {(row["model"], row["what"]): row["ratio_to_stock"] for row in rows}
-    for what in ("cold_start", "first_click", "next_click", "network", "encode"):
+    for what in ("cold_start", "first_click", "next_click", "network", "write"):
         assert ratios["stock", what] == 1
         assert ratios["mine", what] > 0
     busy = {row["what"]: row["runs"] for row in rows if "busy" in row["what"]}
@@ -54,11 +54,20 @@ def test_what_would_be_refused_in_the_end_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    def measure(*_: object) -> None:
+    def measure(*_: object, **__: object) -> None:
         raise AssertionError("it measured")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("iog.cli.bench._measure", measure)
+    monkeypatch.setattr("benchmarks.bench.run", measure)
     done = CliRunner().invoke(app, ["bench", *arguments])
     assert done.exit_code != 0
     assert message in done.output
+
+
+def test_without_a_clone_it_says_where_bench_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("iog.cli.bench.__file__", str(tmp_path / "iog" / "cli" / "bench.py"))
+    done = CliRunner().invoke(app, ["bench"])
+    assert done.exit_code == 1
+    assert "comes with a clone of the repository" in done.output

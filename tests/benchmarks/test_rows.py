@@ -5,11 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.machine import cpu, described, slug
-from benchmarks.report import Run, tables, write_report
-from benchmarks.rows import STAGES, Row, as_json, measured
+from benchmarks.report import (
+    STAGES,
+    Row,
+    Run,
+    busy_table,
+    click_table,
+    cpu,
+    described,
+    measured,
+    slug,
+    stage_table,
+    throughput_table,
+)
 from benchmarks.sweeps import Curve, Point
-from benchmarks.tables import busy_table, click_table, stage_table, throughput_table
 
 WHAT = {"model": "m", "engine": "torch", "precision": "fp32", "image_size": "64x48"}
 
@@ -51,7 +60,7 @@ def test_without_stock_there_is_no_ratio(stock: list[float] | None) -> None:
 
 
 def test_rows_as_json_have_the_agreed_keys() -> None:
-    (found,) = as_json([row("first_click", [1.0], [2.0])])
+    (found,) = Run([row("first_click", [1.0], [2.0])], {}, {}).as_json()
     agreed = ("model", "engine", "precision", "image_size", "what", "median_ms", "p95_ms")
     assert set(found) >= {*agreed, "ratio_to_stock", "rss_mb"}
 
@@ -92,10 +101,10 @@ def test_random_weights_are_told() -> None:
 
 def test_a_report_holds_machine_tables_and_plots(tmp_path: Path) -> None:
     run = Run(rows(), {"m, torch fp32": [curve()] * 4}, described(cores=2))
-    path = write_report(tmp_path / "results", run, today=date(2030, 1, 2))
+    path = run.write(tmp_path / "results", today=date(2030, 1, 2))
     assert path.name == f"2030-01-02-{slug(cpu())}.md"
     text = path.read_text()
-    for table in tables(run):
+    for table in run.tables():
         assert f"## {table.title}\n\n{table.markdown()}\n" in text
     assert all(word in text for word in ("commit: ", "processor: ", "torch 2"))
     pictures = sorted(found.name for found in path.parent.glob("*.png"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.busy import busy_cores
+from benchmarks.processes import busy_cores
 from iog.settings import available_cores
 from tests.endurance.harness import FULL, figure, service
 

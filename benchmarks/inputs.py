@@ -1,4 +1,4 @@
-"""The requests to measure with: photographs of any size, and the clicks on them."""
+"""What to measure with: requests of any size, and weights where the real ones are missing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-__all__ = ["Bodies", "SizeWH"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["RequestFiles", "SizeWH", "random_checkpoint", "stock_weights"]
 
 SizeWH = tuple[int, int]
 Fractions = tuple[float, float, float, float]
-
 _PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 _QUALITY = 90
 _NOISE = 4.0
 _BOX: Fractions = (0.3, 0.25, 0.7, 0.85)
 
 
-class Bodies:
+class RequestFiles:
     """Writes requests into a folder; each photograph is made once.
 
     Args:
@@ -96,3 +99,47 @@ def _spiral(
         )
         for a, r in zip(angles, radii, strict=True)
     ]
+
+
+def random_checkpoint(architecture: str, path: Path) -> None:
+    """Write a checkpoint with random parameters, but outputs of the usual size."""
+    from iog.models.checkpoint import Checkpoint, write_checkpoint
+    from iog.models.spec import own_spec
+
+    spec = own_spec(path, architecture=architecture)
+    note = {"note": "random parameters, for measuring only"}
+    write_checkpoint(path, Checkpoint(spec, _random_state(architecture), note))
+
+
+def stock_weights(path: Path) -> None:
+    """Write random parameters of the ResNet-101 main network as `torch.save` does."""
+    import torch
+
+    torch.save(_random_state("iog-resnet101"), path)
+
+
+def _random_state(architecture: str) -> dict[str, Tensor]:
+    import torch
+
+    from networks import build_network
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(architecture)
+        # One pass lets every BatchNorm find its scale: through a hundred layers without, values
+        # run out of the range of floats, and a mask of NaN is quickly written.
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        sides = (64, 256)
+        samples = [[torch.rand(2, n, side, side) * 255 for n in (5, 2)] for side in sides]
+        count = 1 if architecture == "iog-resnet101" else 2  # inputs: has it a click branch?
+        with torch.no_grad():
+            network.train()(*samples[0][:count])
+            logits = network.eval()(*samples[1][:count])[-1]
+        state = dict(network.state_dict())
+        # Almost every pixel of a crop becomes object: no mask costs more to write.
+        last = "Fine_net.final_predict.2"
+        state[f"{last}.weight"] = state[f"{last}.weight"] / logits.std()
+        state[f"{last}.bias"] = (state[f"{last}.bias"] - logits.mean()) / logits.std() + 4
+    return state
