@@ -33,14 +33,14 @@ class ModelHandler:
     """
 
     def __init__(self, settings: Settings) -> None:
-        threads = settings.threads or available_cores()
-        cv2.setNumThreads(threads)
+        self._threads = settings.threads or available_cores()
+        cv2.setNumThreads(self._threads)
         self.predictor = load(
             settings.model,
             engine=settings.engine,
             precision=settings.precision,
             device=settings.device,
-            threads=threads,
+            threads=self._threads,
             threshold=settings.threshold,
             weights_dir=settings.weights_dir,
             sha256=settings.weights_sha256,
@@ -51,7 +51,7 @@ class ModelHandler:
 
     def describe(self) -> dict[str, object]:
         """What runs here, for the log line at the start."""
-        return self.predictor.describe()
+        return {**self.predictor.describe(), "threads": self._threads}
 
     def cache_stats(self) -> dict[str, tuple[int, int]]:
         """Hits and misses so far: image files known, pixels, windows, crops, inside points."""

@@ -48,12 +48,11 @@ class Predictor(Generic[Encoded]):
     Further clicks on a box cost the network's decoder only, because the encoded crop is cached.
 
     Args:
-        engine: runs the network.
-        rule: how the network's weights want their input.
-        threshold: probability above which a pixel is object, unless a call says otherwise.
+        engine: runs the network; its ``spec`` says how the weights want their input.
+        threshold: probability above which a pixel is object, unless a call says otherwise. Default:
+            that of the weights.
         cache: keeps images, windows and encoded crops for the next click. Default: nothing is kept.
         max_pixels: most pixels that an image file may have.
-        about: what runs here, for ``describe``.
 
     Attributes:
         timings: milliseconds that the last call spent on ``network`` (crop, guidance, network) and
@@ -63,26 +62,35 @@ class Predictor(Generic[Encoded]):
     def __init__(
         self,
         engine: Engine[Encoded],
-        rule: CropRule,
         *,
-        threshold: float,
+        threshold: float | None = None,
         cache: Cache | None = None,
         max_pixels: int = MAX_PIXELS,
-        about: Mapping[str, object] | None = None,
     ) -> None:
         self._engine = engine
-        self._about = dict(about or {})
         self._id = object()
         self._image: Image | None = None
-        self.rule = rule
-        self.threshold = threshold
+        self.threshold = engine.spec.threshold if threshold is None else threshold
         self.cache = Cache(0) if cache is None else cache
         self.max_pixels = max_pixels
         self.timings = {"network": 0.0, "paste": 0.0}
 
+    @property
+    def rule(self) -> CropRule:
+        """How the window and the guidance maps are made."""
+        return self._engine.spec.crop
+
     def describe(self) -> dict[str, object]:
-        """What runs here: model, architecture, engine, precision, device, threads, threshold."""
-        return {**self._about, "threshold": self.threshold}
+        """What runs here: model, architecture, engine, precision, device, threshold."""
+        engine = self._engine
+        return {
+            "model": engine.spec.name,
+            "architecture": engine.spec.architecture,
+            "engine": engine.name,
+            "precision": engine.precision,
+            "device": engine.device,
+            "threshold": self.threshold,
+        }
 
     def set_image(self, image: ImageLike | Image) -> Image:
         """Choose the image that the next calls are about.
@@ -354,7 +362,6 @@ def load(
     from iog.engines.engine import start_engine
     from iog.settings import Settings, available_cores
 
-    threads = threads or available_cores()
     folder = Settings.from_env().weights_dir if weights_dir is None else Path(weights_dir)
     started = start_engine(
         str(model),
@@ -363,23 +370,10 @@ def load(
         engine=engine,
         precision=precision,
         device=device,
-        threads=threads,
+        threads=threads or available_cores(),
     )
-    return Predictor(
-        started,
-        started.spec.crop,
-        threshold=started.spec.threshold if threshold is None else threshold,
-        cache=Cache(cache_mb * 2**20),
-        max_pixels=max_pixels,
-        about={
-            "model": started.spec.name,
-            "architecture": started.spec.architecture,
-            "engine": started.name,
-            "precision": started.precision,
-            "device": started.device,
-            "threads": threads,
-        },
-    )
+    cache = Cache(cache_mb * 2**20)
+    return Predictor(started, threshold=threshold, cache=cache, max_pixels=max_pixels)
 
 
 def _pasted(probability: NDArray[np.float32], crop: Crop, size: Size, threshold: float) -> Mask:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 class RecordingEngine:
     """Keeps what it was given and answers with a disc at ``answer`` (network frame)."""
 
-    spec = REGISTRY["iog-lite"]
+    spec = replace(REGISTRY["iog-lite"], crop=RULE, threshold=0.5)
     name, device, precision = "recording", "cpu", "fp32"
 
     def __init__(self, *, has_click_branch: bool, answer: tuple[int, int] = (20, 40)) -> None:
@@ -56,7 +57,7 @@ class RecordingEngine:
 
 
 def _predictor(engine: RecordingEngine, cache: Cache | None = None) -> Predictor[int]:
-    return Predictor(engine, RULE, threshold=0.5, cache=cache)
+    return Predictor(engine, cache=cache)
 
 
 def ask(

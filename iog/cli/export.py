@@ -85,7 +85,7 @@ def _crops(spec: ModelSpec) -> Crops:
     from iog.prompts import Prompt
 
     recorder = _Recorder(spec)
-    predictor = Predictor(recorder, spec.crop, threshold=spec.threshold)
+    predictor = Predictor(recorder)
     for name, (box, (x, y)) in _PROMPTS.items():
         bgr = cv2.imread(str(_EXAMPLES / name))
         if bgr is None:

@@ -34,12 +34,7 @@ def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> di
         crop=config.crop,
         threshold=config.threshold,
     )
-    predictor = Predictor(
-        TorchEngine(fuse(network.eval()), spec),
-        spec.crop,
-        threshold=config.threshold,
-        cache=Cache(64 << 20),
-    )
+    predictor = Predictor(TorchEngine(fuse(network.eval()), spec), cache=Cache(64 << 20))
     protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
     scores = score_objects(
         PredictorSegmenter(predictor), objects, protocol, limit=config.validate_objects or None

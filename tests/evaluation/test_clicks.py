@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from iog.predictor import Predictor
 class ObedientEngine:
     """Marks a square around every click: enough clicks cover any object."""
 
-    spec = REGISTRY["iog-lite"]
     name, device, precision = "obedient", "cpu", "fp32"
     has_click_branch = True
+
+    def __init__(self, rule: CropRule) -> None:
+        self.spec = replace(REGISTRY["iog-lite"], crop=rule, threshold=0.5)
 
     def encode(self, x: NDArray[np.float32]) -> None:
         return None
@@ -49,7 +52,7 @@ def sample() -> Sample:
 
 def test_every_correction_goes_where_the_error_is(sample: Sample) -> None:
     rule = CropRule(input_size=64, margin_px=6, corner_offset=2, fwhm=14)
-    predictor: Predictor[Any] = Predictor(ObedientEngine(), rule, threshold=0.5)
+    predictor: Predictor[Any] = Predictor(ObedientEngine(rule))
     steps = annotate(PredictorSegmenter(predictor), sample, first_prompt(sample), threshold=0.5)
     scores = [step.iou for _, step in zip(range(7), steps, strict=False)]
     assert len(scores) == 7
@@ -65,6 +68,6 @@ def test_a_perfect_mask_ends_the_clicks_and_keeps_its_score(sample: Sample) -> N
             return probability
 
     rule = CropRule(input_size=48, margin_px=0, corner_offset=0, fwhm=4)
-    predictor: Predictor[Any] = Predictor(Knowing(), rule, threshold=0.5)
+    predictor: Predictor[Any] = Predictor(Knowing(rule))
     protocol = AnnotatorProtocol(threshold=0.5, clicks=4)
     assert protocol.score(PredictorSegmenter(predictor), sample).ious == (1.0,) * 4
