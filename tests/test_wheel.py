@@ -48,7 +48,7 @@ def installed(wheel: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    install = ["--python", python, "install", "--no-deps", "--no-index", wheel]
+    install = ["--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
     subprocess.run([*pip, *install], check=True)
     # Python runs no .pth file of a folder that comes from a .pth file, so the editable install of
     # this environment has no part in it.

@@ -83,7 +83,7 @@ def target(request: pytest.FixtureRequest, clone: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def body() -> dict[str, object]:
+def body() -> dict[str, Any]:
     """A request as CVAT sends it: the astronaut at half size, short enough for an argument."""
     photo = cv2.imread(str(ROOT / "examples" / "astronaut.jpg"))
     assert photo is not None
@@ -135,7 +135,7 @@ def test_the_image_runs_as_nobody_and_holds_no_more_than_it_needs(target: str) -
     assert not seen["tests"]
 
 
-def test_the_function_answers_in_the_image(target: str, body: dict[str, object]) -> None:
+def test_the_function_answers_in_the_image(target: str, body: dict[str, Any]) -> None:
     answer = inside(target, ASK, json.dumps(body))
 
     assert answer["status"] == 200
@@ -143,7 +143,7 @@ def test_the_function_answers_in_the_image(target: str, body: dict[str, object])
 
 
 @pytest.mark.parametrize("target", ["standalone"], indirect=True)
-def test_the_image_that_stands_alone_serves(service: str, body: dict[str, object]) -> None:
+def test_the_image_that_stands_alone_serves(service: str, body: dict[str, Any]) -> None:
     assert requests.get(f"{service}/health", timeout=5).json()["model"]
     answer = requests.post(service, json=body, timeout=60)
 
