@@ -50,6 +50,16 @@ class ThreadWorker(Worker):
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Running]]:
     """Start servers on free ports of this machine; they stop when the test ends."""
+    yield from _servers()
+
+
+@pytest.fixture(scope="module")
+def serve_all() -> Iterator[Callable[..., Running]]:
+    """As `serve`, for the tests of a module together."""
+    yield from _servers()
+
+
+def _servers() -> Iterator[Callable[..., Running]]:
     cleanups: list[Callable[[], None]] = []
 
     def start(

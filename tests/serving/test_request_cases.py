@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.request_cases import Case, cases, table
+from tests.request_cases import Case, cases
 
 CASES = list(cases())
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def client(bundled_server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=bundled_server, timeout=60, trust_env=False) as connection:
+    with httpx.Client(base_url=bundled_server, timeout=120, trust_env=False) as connection:
         yield connection
 
 
@@ -54,6 +54,8 @@ def test_the_worker_has_survived_it_all(client: httpx.Client) -> None:
     assert client.post("/", content=CASES[0].content()).status_code == 200
 
 
-def test_the_table_in_the_documentation_is_what_is_answered(client: httpx.Client) -> None:
+def test_the_table_in_the_documentation_is_what_is_answered() -> None:
     written = (ROOT / "docs" / "request-cases.md").read_text()
-    assert "\n".join(table(client)) in written
+    # `test_case` has compared each answer with its case.
+    rows = (f"| {case.group} | {case.name} | {case.status} | {case.code} |" for case in CASES)
+    assert "\n".join(rows) in written

@@ -112,6 +112,7 @@ def test_a_call_without_end_is_ended(start: Start) -> None:
     assert status == 408
     assert "timed_out" in body
     assert not worker.alive
+    worker._call_seconds = WAIT
     worker.restart().result(WAIT)
     assert ask(worker, b"") == (201, str(worker.pid))
     assert first is not None
@@ -174,12 +175,13 @@ def test_a_replacement_that_hangs_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("TOY_HANGS", "1")
-    worker = Worker(function=TOY, ready_seconds=3)
+    worker = Worker(function=TOY, ready_seconds=0.5)
     try:
         again = worker.restart()
-        while "cannot be replaced yet: Worker 0 was not ready after 3 s" not in caplog.text:
+        while "cannot be replaced yet: Worker 0 was not ready after 0.5 s" not in caplog.text:
             time.sleep(0.01)
         monkeypatch.delenv("TOY_HANGS")
+        worker._ready_seconds = WAIT
         again.result(WAIT)
         assert ask(worker, b"") == (201, str(worker.pid))
     finally:
