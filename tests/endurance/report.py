@@ -14,10 +14,10 @@ Figure = dict[str, Any]
 _HEAD = """# Endurance
 
 How the function bears bad input, load and faults. `make endurance` runs every test and writes this
-page; `make test` runs a short form of each. The tests are in `tests/endurance/`. They send requests
-to a real `iog serve` over HTTP, with one CPU thread per worker. CPU seconds and memory are sums
-over the host and its workers. Wall-clock times depend on what else the machine does, so the last
-table gives the load average before each group.
+page; `make test-all` runs a short form of each. The tests are in `tests/endurance/`. They send
+requests to a real `iog serve` over HTTP, with one CPU thread per worker. CPU seconds and memory are
+sums over the host and its workers. Wall-clock times depend on what else the machine does, so the
+last table gives the load average before each group.
 """
 _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # group: title, remark, columns as "heading=key"
