@@ -41,7 +41,7 @@ _Report = Annotated[
 ]
 _Rounds = Annotated[int, typer.Option(min=1, help="Clicks of each kind on each photograph.")]
 _Quick = Annotated[
-    bool, typer.Option("--quick", help="A fifth of the work, for a look; no figure to quote.")
+    bool, typer.Option("--quick", help="A fifth of the work; do not quote its figures.")
 ]
 _Sweeps = Annotated[
     bool,

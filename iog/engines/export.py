@@ -258,6 +258,6 @@ def _made_up(spec: ModelSpec) -> Crops:
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
     export(sys.argv[1], weights_dir=folder, threads=int(sys.argv[3]))
-    # Look for it as a server does: an export that cannot be used must not pass for made.
+    # A server finds an export in this way. If it cannot use this one, the export has failed.
     found, _ = find_export(resolve(sys.argv[1], weights_dir=folder), weights_dir=folder)
     sys.exit(found is None)
