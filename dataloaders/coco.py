@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from dataloaders import DatasetError
-from dataloaders.files import check_size, read_photo, require
-from dataloaders.samples import Sample
+from dataloaders.samples import Sample, check_size, read_photo, require
 
 _LEAST_AREA, _LEAST_THICKNESS = 100.0, 2.0
 """An object that claims less, in pixels, is drawn to see whether any pixel is left of it."""

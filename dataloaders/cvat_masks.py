@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders import DatasetError
-from dataloaders.files import read_labels, read_names
-from dataloaders.indexed import VOID, IndexedDataset, Instance, numbered
-from dataloaders.voc import CATEGORIES
+from dataloaders.pascal import CATEGORIES, VOID, IndexedDataset, Instance, numbered
+from dataloaders.samples import read_labels, read_names
 
 VOID_LABELS = ("ignored", "void")
 """Labels for what shall count neither way."""

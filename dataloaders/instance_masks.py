@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders import DatasetError
-from dataloaders.files import check_size, decode_image
-from dataloaders.samples import Sample
+from dataloaders.samples import Sample, check_size, decode_image
 
 VOID = 255
 

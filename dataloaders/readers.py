@@ -11,9 +11,8 @@ from dataloaders import DatasetError
 from dataloaders.coco import CocoObjects
 from dataloaders.cvat_masks import open_cvat_masks
 from dataloaders.instance_masks import InstanceMasks
+from dataloaders.pascal import check_sbd, check_voc, open_sbd, open_voc, voc_ids
 from dataloaders.samples import Dataset, Sample
-from dataloaders.sbd import check_sbd, open_sbd
-from dataloaders.voc import check_voc, open_voc, voc_ids
 
 FORMS = (
     "voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR, masks:DIR_OR_TAR"

@@ -126,8 +126,8 @@ def evaluate(
     if save_masks and out is None:
         raise typer.BadParameter("it needs --out.", param_hint="--save-masks")
 
-    from dataloaders.holdout import hold_out as held_out
     from dataloaders.readers import default_split, open_dataset
+    from dataloaders.samples import hold_out as held_out
     from iog.evaluation.protocols import AnnotatorProtocol, OfficialProtocol
     from iog.evaluation.segmenters import candidate
 

@@ -93,9 +93,8 @@ def train(
     flags: dict[str, Any] = {"steps": steps, "epochs": epochs, "batch": batch, "hold_out": hold_out}
     flags |= {"precision": precision, "seed": seed, "workers": workers, "threads": threads}
     from iog.training.config import TrainingConfig
-    from iog.training.export import export
     from iog.training.initial import open_initial
-    from iog.training.loop import BEST
+    from iog.training.loop import BEST, export
     from iog.training.loop import train as run
 
     overrides = _settings(settings or []) | {k: v for k, v in flags.items() if v is not None}
@@ -186,8 +185,8 @@ def _objects(
     data: str, split: str | None, validation: str | None, val_split: str, config: TrainingConfig
 ) -> tuple[Dataset, Dataset | None]:
     """What to learn from and what to be judged by."""
-    from dataloaders.holdout import hold_out
     from dataloaders.readers import default_split, open_dataset
+    from dataloaders.samples import hold_out
 
     exported = default_split(data) is None
     learn = open_dataset(data, split=split or (None if exported else "train"))

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils import data
 
 from dataloaders.annotator import inside_point
-from dataloaders.augmentation import jitter_box, photometric
-from dataloaders.compositing import occlude, transplant, turn_and_scale
+from dataloaders.augmentation import copy_paste, jitter_box, occlude, photometric, random_affine
 from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
 from dataloaders.samples import Dataset, Sample
@@ -84,10 +83,10 @@ class TrainingSamples(data.Dataset[Example]):
         """Move the object to another photograph, turn it, hide a part of it; each now and then."""
         config = self._config
         if rng.random() < config.transplant_share:
-            sample = transplant(sample, self._draw(rng).image, rng)
+            sample = copy_paste(sample, self._draw(rng).image, rng)
         elif rng.random() < config.turn_share:
             scale = (config.turn_scale_low, config.turn_scale_high)
-            sample = turn_and_scale(sample, rng, degrees=config.turn_degrees, scale=scale)
+            sample = random_affine(sample, rng, degrees=config.turn_degrees, scale=scale)
         if rng.random() < config.occlude_share:
             sample = occlude(sample, self._draw(rng), rng)
         return sample

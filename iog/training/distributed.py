@@ -15,7 +15,7 @@ from iog.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Place:
+class DistInfo:
     """This process among those that train together."""
 
     rank: int
@@ -23,13 +23,13 @@ class Place:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether it validates, saves and reports."""
         return self.rank == 0
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Place]:
+def init_distributed(device: str) -> Iterator[DistInfo]:
     """Join the processes that `torchrun` started, or be the only one.
 
     Args:
@@ -40,24 +40,24 @@ def joined(device: str) -> Iterator[Place]:
         SettingsError: the device is not to be had here.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    place = Place(int(os.environ.get("RANK", "0")), world, _device(device, world))
+    dist = DistInfo(int(os.environ.get("RANK", "0")), world, _device(device, world))
     if world == 1:
-        yield place
+        yield dist
         return
-    on_gpu = place.device.type == "cuda"
+    on_gpu = dist.device.type == "cuda"
     if on_gpu:
-        torch.cuda.set_device(place.device)
+        torch.cuda.set_device(dist.device)
     # One process validates while the others wait, on a large data set for longer than the default.
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=12))
     try:
-        yield place
+        yield dist
     finally:
         distributed.destroy_process_group()
 
 
-def wait_for_all(place: Place) -> None:
+def wait_for_all(dist: DistInfo) -> None:
     """Let the others catch up, as after a validation that only one of them does."""
-    if place.world > 1:
+    if dist.world > 1:
         distributed.barrier()
 
 

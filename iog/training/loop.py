@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +27,30 @@ from torch.utils.data import DataLoader
 
 from dataloaders.geometry import crop_fields
 from dataloaders.samples import Dataset
+from iog.cache import Cache
+from iog.engines.torch_engine import TorchEngine
 from iog.errors import SettingsError, WeightsError
+from iog.evaluation.protocols import AnnotatorProtocol
+from iog.evaluation.run import score_objects
+from iog.evaluation.scores import Summary
+from iog.evaluation.segmenters import PredictorSegmenter
 from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from iog.models.spec import own_spec
-from iog.training.commit import current_commit
+from iog.predictor import Predictor
 from iog.training.config import TrainingConfig
 from iog.training.dataset import Example, TrainingSamples
-from iog.training.distributed import Place, joined, wait_for_all
+from iog.training.distributed import DistInfo, init_distributed, wait_for_all
 from iog.training.initial import load_initial
-from iog.training.journal import Journal, Row
 from iog.training.objectives import Objective
 from iog.training.optimisers import make_average, make_optimiser, set_learning_rate
-from iog.training.validation import validate
+from iog.training.runlog import Row, RunLog
 from networks import build_network
+from networks.fused import fuse
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
+CLICKS = 4
+"""Of a validated object: the first and three corrections."""
 MAY_CHANGE = {"workers", "threads", "checkpoint_every", "validate_every", "validate_objects"}
 """Settings that a resumed run may change, beside ``steps``: the weights do not depend on them."""
 Report = Callable[[int, Row | None], None]
@@ -78,9 +88,9 @@ def train(
         WeightsError: initial weights of another network.
         DatasetError: there is nothing to train on.
     """
-    with joined(device) as place:
+    with init_distributed(device) as dist:
         return _train(
-            config.for_data(len(data)), data, validation, initial, out, place, described, report
+            config.for_data(len(data)), data, validation, initial, out, dist, described, report
         )
 
 
@@ -90,11 +100,11 @@ def _train(
     validation: Dataset | None,
     initial: Checkpoint | Path | None,
     out: Path,
-    place: Place,
+    dist: DistInfo,
     described: str,
     report: Report | None,
 ) -> Path:
-    _check(config, place)
+    _check(config, dist)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -102,17 +112,17 @@ def _train(
     network = build_network(config.architecture)
     if initial is not None:
         load_initial(network, initial)
-    network = network.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(dist.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = make_average(network, config.ema)
     optimiser = make_optimiser(network, config)
-    scaler = torch.amp.GradScaler(place.device.type, enabled=config.precision == "fp16")
+    scaler = torch.amp.GradScaler(dist.device.type, enabled=config.precision == "fp16")
     start = _resume(out / CHECKPOINT, config, network, average, optimiser, scaler)
 
     objective: nn.Module = Objective(network, config)
-    if place.world > 1:  # one parameter of the published design is never used
+    if dist.world > 1:  # one parameter of the published design is never used
         objective = DistributedDataParallel(objective, find_unused_parameters=True)
-    journal = Journal(out, step=start) if place.leads else None
-    batches = _batches(config, data, start, place)
+    log = RunLog(out, step=start) if dist.is_main else None
+    batches = _batches(config, data, start, dist)
     about, began = _about(described), time.perf_counter()
     losses: list[float] = []
     for step in range(start, config.steps):
@@ -120,7 +130,7 @@ def _train(
         _set_mode(network, config)
         loss = 0.0
         for turn in range(config.accumulate):
-            loss += _backward(objective, next(batches), scaler, config, step, turn, place)
+            loss += _backward(objective, next(batches), scaler, config, step, turn, dist)
         losses.append(_finite(loss, losses, scaler, step))
         _update(network, optimiser, scaler, config)
         average.update_parameters(network)
@@ -132,16 +142,16 @@ def _train(
             lr = optimiser.param_groups[-1]["lr"]
             row = {"step": done, "loss": float(np.mean(losses)), "lr": lr, "samples_per_s": rate}
             losses.clear()
-            if journal is not None:
+            if log is not None:
                 if validation is not None and _is_due(config, done):
                     row |= validate(average.module, config, validation)
                 state = _training_state(done, network, average, optimiser, scaler)
-                _save(out, average, config, {**about, "metrics": row}, state, journal)
-            wait_for_all(place)
-        if report is not None and place.leads:
+                _save(out, average, config, {**about, "metrics": row}, state, log)
+            wait_for_all(dist)
+        if report is not None and dist.is_main:
             report(done, row)
-    if journal is not None:
-        journal.close()
+    if log is not None:
+        log.close()
     return out / CHECKPOINT
 
 
@@ -149,17 +159,17 @@ def _about(data: str) -> dict[str, Any]:
     return {"data": data, "commit": current_commit()}
 
 
-def _check(config: TrainingConfig, place: Place) -> None:
+def _check(config: TrainingConfig, dist: DistInfo) -> None:
     """Refuse settings that torch would refuse later, and less clearly."""
-    share, rest = divmod(config.batch, place.world)
+    share, rest = divmod(config.batch, dist.world)
     if rest:
-        raise SettingsError(f"batch = {config.batch} does not divide among {place.world} processes")
+        raise SettingsError(f"batch = {config.batch} does not divide among {dist.world} processes")
     if share == 1 and not config.freeze_norms:
         raise SettingsError(
             "a batch of 1 has no variance that BatchNorm could use: choose 2 or more for each "
             "process, or freeze_norms = true"
         )
-    if config.precision == "fp16" and place.device.type != "cuda":
+    if config.precision == "fp16" and dist.device.type != "cuda":
         raise SettingsError("precision fp16 needs a CUDA device; on the CPU choose bf16 or fp32")
 
 
@@ -178,13 +188,13 @@ def _backward(
     config: TrainingConfig,
     step: int,
     turn: int,
-    place: Place,
+    dist: DistInfo,
 ) -> float:
     """Add one batch's gradients to the step's; the share of the loss that it is."""
     last = turn == config.accumulate - 1
     waits = isinstance(objective, DistributedDataParallel) and not last
     with objective.no_sync() if waits else nullcontext():  # type: ignore[operator]
-        x, label, valid = (t.to(place.device, non_blocking=True) for t in example)
+        x, label, valid = (t.to(dist.device, non_blocking=True) for t in example)
         loss = objective(x, label, valid, step * config.accumulate + turn) / config.accumulate
         scaler.scale(loss).backward()
     return float(loss.detach())
@@ -227,13 +237,15 @@ def _is_due(config: TrainingConfig, done: int) -> bool:
     return done // every > (done - checkpoint) // every
 
 
-def _batches(config: TrainingConfig, data: Dataset, start: int, place: Place) -> Iterator[Example]:
+def _batches(
+    config: TrainingConfig, data: Dataset, start: int, dist: DistInfo
+) -> Iterator[Example]:
     """This process's share of every batch from step ``start`` on."""
     samples = TrainingSamples(data, config)
-    share = config.batch // place.world
+    share = config.batch // dist.world
     first = start * config.accumulate
     numbers = [
-        range(n * config.batch + place.rank * share, n * config.batch + (place.rank + 1) * share)
+        range(n * config.batch + dist.rank * share, n * config.batch + (dist.rank + 1) * share)
         for n in range(first, config.steps * config.accumulate)
     ]
     loader = DataLoader(
@@ -242,7 +254,7 @@ def _batches(config: TrainingConfig, data: Dataset, start: int, place: Place) ->
         num_workers=config.workers,
         prefetch_factor=6 if config.workers else None,
         worker_init_fn=_single_thread,
-        pin_memory=place.device.type == "cuda",
+        pin_memory=dist.device.type == "cuda",
         # A forked process inherits OpenCV's thread pool without its threads and may hang on it.
         multiprocessing_context="spawn" if config.workers else None,
     )
@@ -313,7 +325,7 @@ def _save(
     config: TrainingConfig,
     metadata: Mapping[str, Any],
     state: dict[str, Any],
-    journal: Journal,
+    log: RunLog,
 ) -> None:
     """Save the best weights, the log and then the checkpoint, so that a kill loses none of them."""
     row = metadata["metrics"]
@@ -329,7 +341,58 @@ def _save(
         weights = average.module.state_dict()
         write_checkpoint(out / name, Checkpoint(spec, weights, described, training))
 
-    if row.get("iou", -1.0) > journal.best():
+    if row.get("iou", -1.0) > log.best():
         write(BEST, {})
-    journal.write(row)
+    log.write(row)
     write(CHECKPOINT, state)
+
+
+def export(checkpoint: Path, out: Path) -> Path:
+    """Write the averaged weights of a run as a self-describing checkpoint, stored as fp16.
+
+    Args:
+        checkpoint: the run's ``last.pt``.
+        out: the file to write.
+
+    Returns:
+        ``out``.
+    """
+    found = replace(read_checkpoint(checkpoint), training={})
+    write_checkpoint(out, found, dtype=torch.float16)
+    return out
+
+
+def current_commit() -> str:
+    """The commit of this code, or ``unknown`` outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def validate(network: nn.Module, config: TrainingConfig, objects: Dataset) -> dict[str, float]:
+    """Mean IoU with a tight box and one click, and after three corrections, over ``objects``.
+
+    Args:
+        network: put into eval mode.
+        objects: data the network is not trained on.
+    """
+    spec = own_spec(
+        Path("validation"),
+        architecture=config.architecture,
+        crop=config.crop,
+        threshold=config.threshold,
+    )
+    predictor = Predictor(TorchEngine(fuse(network.eval()), spec), cache=Cache(64 << 20))
+    protocol = AnnotatorProtocol(threshold=config.threshold, clicks=CLICKS)
+    scores = score_objects(
+        PredictorSegmenter(predictor), objects, protocol, limit=config.validate_objects or None
+    )
+    summary = Summary.of(list(scores))
+    return {
+        "iou": summary.ious[0],
+        "share_over_85": summary.good,
+        "iou_clicks": summary.ious[-1],
+    }

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataloaders.holdout import hold_out
-from dataloaders.samples import Sample
+from dataloaders.samples import Sample, hold_out
 from iog.errors import DatasetError
 
 

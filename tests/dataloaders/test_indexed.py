@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloaders import voc
-from dataloaders.indexed import Instance
-from dataloaders.voc import open_voc
+from dataloaders import pascal
+from dataloaders.pascal import Instance, open_voc
 from iog.errors import DatasetError
 from tests.tiny_formats import photos, write_voc
 
@@ -25,13 +24,13 @@ def root(tmp_path: Path) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The photographs whose maps were read to find their objects, in order."""
     names: list[str] = []
-    original = voc._Voc.objects
+    original = pascal._Voc.objects
 
-    def watch(self: voc._Voc, image_id: str) -> list[Instance]:
+    def watch(self: pascal._Voc, image_id: str) -> list[Instance]:
         names.append(image_id)
         return original(self, image_id)
 
-    monkeypatch.setattr(voc._Voc, "objects", watch)
+    monkeypatch.setattr(pascal._Voc, "objects", watch)
     return names
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from dataloaders.sbd import open_sbd
+from dataloaders.pascal import open_sbd
 from iog.errors import DatasetError
 from tests.tiny_formats import photos, write_sbd
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataloaders.voc import open_voc
+from dataloaders.pascal import open_voc
 from iog.errors import DatasetError
 from tests.tiny_formats import photos, write_voc
 

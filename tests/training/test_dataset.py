@@ -11,8 +11,8 @@ from dataloaders.instance_masks import InstanceMasks
 from dataloaders.samples import Sample
 from iog.errors import DatasetError, SettingsError
 from iog.training.config import TrainingConfig
-from iog.training.corrections import corrected_clicks
 from iog.training.dataset import TrainingSamples, make_example
+from iog.training.objectives import corrected_clicks
 from tests.tiny_dataset import write_folder
 
 CONFIG = TrainingConfig(

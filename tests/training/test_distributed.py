@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from iog.models.checkpoint import read_checkpoint
-from iog.training.journal import read_log
+from iog.training.runlog import read_log
 from tests.tiny_dataset import write_folder
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,7 @@ from dataloaders.geometry import CropRule
 from dataloaders.instance_masks import InstanceMasks
 from iog.models.checkpoint import read_checkpoint
 from iog.training.config import TrainingConfig
-from iog.training.export import export
-from iog.training.loop import train
+from iog.training.loop import export, train
 from tests.tiny_dataset import write_folder
 
 

@@ -21,7 +21,7 @@ from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from iog.settings import Settings
 from iog.training import loop
 from iog.training.config import TrainingConfig
-from iog.training.journal import Row, read_log
+from iog.training.runlog import Row, read_log
 from model_handler import ModelHandler
 from tests.tiny_dataset import write_folder
 

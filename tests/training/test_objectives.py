@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from dataloaders.geometry import CropRule
 from iog.training import objectives
 from iog.training.config import TrainingConfig, Upstream
-from iog.training.corrections import upstream_click
 from iog.training.dataset import Example
-from iog.training.objectives import Objective, batch_loss
+from iog.training.objectives import Objective, batch_loss, upstream_click
 from networks import MainNetwork, RefinementNetwork
 from networks.backbones import ResNet101
 from networks.losses import summed_bce

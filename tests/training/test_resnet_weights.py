@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from iog.errors import WeightsError
-from iog.training.resnet_weights import MEAN, STD, is_resnet, load_resnet
+from iog.training.initial import MEAN, STD, is_resnet, load_resnet
 from networks.backbones import ResNet101
 
 
@@ -96,7 +96,10 @@ def test_a_resnet_is_told_by_its_names(state: Mapping[str, Tensor]) -> None:
     [
         ({"layer3.22.conv1.weight": None}, r"layer3\.22\.conv1\.weight is missing"),
         ({"layer3.23.conv1.weight": torch.zeros(1)}, r"layer3\.23\.conv1\.weight is in the"),
-        ({"layer1.0.conv1.weight": torch.zeros(1)}, r"layer1\.0\.conv1\.weight has the shape \(1"),
+        (
+            {"layer1.0.conv1.weight": torch.zeros(1)},
+            r"shape mismatch for layer1\.0\.conv1\.weight: \(1",
+        ),
     ],
 )
 def test_weights_of_another_network_are_refused_by_name(

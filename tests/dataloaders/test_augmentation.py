@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataloaders.compositing import occlude, transplant, turn_and_scale
+from dataloaders.augmentation import copy_paste, occlude, random_affine
 from dataloaders.samples import Sample
 
 RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
@@ -42,14 +42,14 @@ def sample() -> Sample:
 @pytest.mark.parametrize("seed", range(8))
 def test_a_turned_object_keeps_its_mask(sample: Sample, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    turned = turn_and_scale(sample, rng, degrees=40, scale=(0.6, 1.4))
+    turned = random_affine(sample, rng, degrees=40, scale=(0.6, 1.4))
     assert agreement(turned, RED) > 0.95
     assert turned.image.shape == sample.image.shape
     assert not np.array_equal(turned.mask, sample.mask)
 
 
 def test_what_comes_from_beyond_the_photograph_is_void(sample: Sample) -> None:
-    shrunk = turn_and_scale(sample, np.random.default_rng(0), degrees=0, scale=(0.5, 0.5))
+    shrunk = random_affine(sample, np.random.default_rng(0), degrees=0, scale=(0.5, 0.5))
     assert shrunk.void[:20].all()
     assert not shrunk.void[60, 80]
     assert shrunk.mask.sum() == pytest.approx(sample.mask.sum() / 4, rel=0.1)
@@ -57,14 +57,14 @@ def test_what_comes_from_beyond_the_photograph_is_void(sample: Sample) -> None:
 
 def test_an_object_that_would_leave_the_photograph_stays() -> None:
     corner = painted(rectangle((120, 160), slice(0, 5), slice(0, 5)), RED, BLUE)
-    grown = turn_and_scale(corner, np.random.default_rng(0), degrees=0, scale=(3, 3))
+    grown = random_affine(corner, np.random.default_rng(0), degrees=0, scale=(3, 3))
     assert grown is corner
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_transplanted_object_stands_before_the_new_photograph(sample: Sample, seed: int) -> None:
     ground = np.full((90, 140, 3), GREEN, np.uint8)
-    moved = transplant(sample, ground, np.random.default_rng(seed))
+    moved = copy_paste(sample, ground, np.random.default_rng(seed))
     assert moved.image.shape == ground.shape
     assert moved.mask.any()
     assert agreement(moved, RED) > 0.85
@@ -90,8 +90,8 @@ def test_an_occluder_that_hides_too_much_is_left_out() -> None:
 def test_samples_are_left_as_they_were(sample: Sample) -> None:
     image, mask = sample.image.copy(), sample.mask.copy()
     rng = np.random.default_rng(3)
-    turn_and_scale(sample, rng, degrees=20, scale=(0.7, 1.3))
+    random_affine(sample, rng, degrees=20, scale=(0.7, 1.3))
     occlude(sample, sample, rng)
-    transplant(sample, sample.image, rng)
+    copy_paste(sample, sample.image, rng)
     assert np.array_equal(sample.image, image)
     assert np.array_equal(sample.mask, mask)

@@ -13,7 +13,7 @@ COLUMNS = (
 Row = dict[str, float]
 
 
-class Journal:
+class RunLog:
     """Writes one row at a time.
 
     Args:
