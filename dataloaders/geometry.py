@@ -125,7 +125,7 @@ class Crop:
     def reduction(self) -> int:
         """The side of the blocks of pixels that may be averaged before the rest.
 
-        1 where the rule samples: of averaged pixels it would see others.
+        1 where the rule samples single pixels, because averages would change what it sees.
         """
         if not self.rule.antialias:
             return 1
@@ -219,7 +219,7 @@ class Crop:
     ) -> NDArray[np.float32]:
         """The mean over each pixel of the network frame, whose edges may cut through blocks.
 
-        Between the sums up to two edges of blocks, the sum up to any place in between is linear.
+        Pixels within a block are equal, so a sum that ends inside a block is interpolated linearly.
 
         Args:
             blocks: uint8 [H, W, 3] or [H, W].
