@@ -32,6 +32,10 @@ torch: $(TORCH) ## add torch: training, evaluating, published weights; CUDA=1 fo
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
+# Two processes of one thread each, a file of tests at a time.
+PARALLEL := -n 2 --dist loadfile
+test test-all: export OMP_NUM_THREADS := 1
+
 test: $(DEVELOPMENT) ## the tests but the long ones, with coverage
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long and not network" --cov --cov-report=term
 

@@ -1,7 +1,7 @@
 """Compare the pinned requirements with the published advisories, for `make check`.
 
-Exit status 1 when an advisory is about one of them; 0, with a line that says so, when the service
-cannot be reached or knows none of them.
+Exit status 1 when an advisory is about one of them. Where no advisories can be reached, a line that
+begins with SKIPPED says so, and the exit status is 0.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ def audit(folder: Path) -> int:
     try:
         socket.create_connection(SERVICE, timeout=5).close()
     except OSError as error:
-        print(f"Audit skipped: {SERVICE[0]} cannot be reached ({error}).")
-        return 0
+        return skipped(f"cannot reach {SERVICE[0]} ({error})")
     options = ["--disable-pip", "--no-deps", "--timeout", "10", "--format", "json"]
     files = [word for name in FILES for word in ("-r", name)]
     done = subprocess.run(
@@ -37,17 +36,23 @@ def audit(folder: Path) -> int:
     return verdict(done.stdout)
 
 
+def skipped(reason: str) -> int:
+    """Say that nothing was compared, and why; the exit status."""
+    print(
+        f"SKIPPED: audit of the pinned packages: {reason}. Nothing was compared.", file=sys.stderr
+    )
+    return 0
+
+
 def verdict(report: str) -> int:
     """Say what pip-audit's JSON report means; the exit status."""
     try:
         packages = json.loads(report)["dependencies"]
     except (ValueError, KeyError):
-        print(f"Audit skipped: {SERVICE[0]} does not answer as an advisory service.")
-        return 0
+        return skipped(f"{SERVICE[0]} does not answer as an advisory service")
     known = [package for package in packages if "vulns" in package]
     if not known:
-        print(f"Audit skipped: the index behind {SERVICE[0]} knows no advisories.")
-        return 0
+        return skipped(f"cannot reach advisories; the index behind {SERVICE[0]} has none")
     concerned = [package for package in known if package["vulns"]]
     for package in concerned:
         names = ", ".join(advisory["id"] for advisory in package["vulns"])

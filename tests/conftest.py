@@ -11,8 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+# `make test` takes the first, `make test-all` the second; a busy machine is no failure in either.
+settings.register_profile("short", max_examples=50, deadline=None)
+settings.register_profile("long", max_examples=300, deadline=None)
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")

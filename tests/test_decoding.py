@@ -329,7 +329,6 @@ def test_pillows_switches_are_left_as_they_were() -> None:
 _SEEDS = {kind: build() for kind, build in builders.READABLE.items()}
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(sorted(_SEEDS)),
     st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=12),

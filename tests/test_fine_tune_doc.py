@@ -145,6 +145,7 @@ def checkout(tmp_path: Path, plain_environment: dict[str, str]) -> Checkout:
     return it
 
 
+@pytest.mark.long
 def test_an_export_becomes_a_function_in_six_commands(checkout: Checkout) -> None:
     before, train, install, after, prepare, deploy = commands()
     assert "iog-lite" in checkout.run(before)

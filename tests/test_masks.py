@@ -111,7 +111,6 @@ def test_pixels_that_touch_at_a_corner_are_one_component() -> None:
     assert abs(area(part["exterior"])) == 3
 
 
-@settings(max_examples=300, deadline=None)
 @given(small_masks)
 def test_exact_polygons_have_the_area_of_the_pixels(mask: Array) -> None:
     parts = Mask.from_array(mask).polygon(0)
@@ -122,14 +121,12 @@ def test_exact_polygons_have_the_area_of_the_pixels(mask: Array) -> None:
     assert len({np.sign(ring) for ring in outer} | {-np.sign(hole) for hole in holes}) <= 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(small_masks)
 def test_exact_polygons_draw_the_mask(mask: Array) -> None:
     height, width = mask.shape
     assert np.array_equal(drawn(Mask.from_array(mask).polygon(0), (height, width)), mask)
 
 
-@settings(max_examples=200, deadline=None)
 @given(small_masks, st.sampled_from([0.0, 0.5, 1.0, 2.0, 10.0]))
 def test_every_ring_is_a_polygon_inside_the_image(mask: Array, tolerance: float) -> None:
     height, width = mask.shape
@@ -159,14 +156,12 @@ def test_thin_objects_keep_their_area(shape: tuple[int, int]) -> None:
     assert abs(area(Mask.from_array(mask).outline(1))) == pytest.approx(mask.sum(), rel=0.1)
 
 
-@settings(max_examples=100, deadline=None)
 @given(small_masks)
 def test_outline_is_the_exterior_of_the_first_polygon(mask: Array) -> None:
     parts = Mask.from_array(mask).polygon(1)
     assert Mask.from_array(mask).outline(1) == (parts[0]["exterior"] if parts else [])
 
 
-@settings(max_examples=100, deadline=None)
 @given(small_masks, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
 def test_a_region_is_the_same_mask(
     mask: Array, left: int, top: int, right: int, bottom: int
@@ -196,7 +191,6 @@ def test_the_box_is_tight(mask: Array) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@settings(deadline=None)
 @given(small_masks)
 def test_run_lengths_and_png_round_trip(mask: Array) -> None:
     found = Mask.from_array(mask)
@@ -222,7 +216,6 @@ def test_an_array_of_another_shape_is_refused() -> None:
         Mask.from_array(np.zeros((2, 3, 1)))
 
 
-@settings(deadline=None)
 @given(small_masks, small_masks)
 def test_the_union_has_the_pixels_of_each(one: Array, other: Array) -> None:
     shape = np.maximum(one.shape, other.shape)
@@ -293,7 +286,6 @@ def test_specks_go_and_holes_are_filled() -> None:
     assert one.score == mask.score
 
 
-@settings(deadline=None)
 @given(small_masks, st.integers(1, 3), st.integers(0, 5))
 def test_cleaning_is_what_the_polygons_say(mask: Array, largest: int, hole: int) -> None:
     found = Mask.from_array(mask)
@@ -329,7 +321,6 @@ def test_cvat_run_lengths_by_hand(rows: list[str], expected: list[int]) -> None:
     assert Mask.from_array(mask).cvat_runs() == expected
 
 
-@settings(max_examples=200, deadline=None)
 @given(small_masks)
 def test_cvat_run_lengths_round_trip_in_a_tight_box(mask: Array) -> None:
     points = Mask.from_array(mask).cvat_runs()
@@ -350,7 +341,6 @@ def test_cvat_run_lengths_round_trip_in_a_tight_box(mask: Array) -> None:
 
 # pycocotools 2.0.11 decodes by an array protocol that NumPy 2 calls outdated; encoding does not.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@settings(max_examples=200, deadline=None)
 @given(small_masks)
 def test_coco_run_lengths_are_those_of_pycocotools(mask: Array) -> None:
     rle = Mask.from_array(mask).rle()

@@ -119,6 +119,7 @@ def test_export_and_function_reach_nobody(
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_a_server_and_its_workers_reach_nobody(
     engine: str, environment: dict[str, str], home: Path, reached: Callable[[], list[str]]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -31,7 +31,6 @@ def filled(found: list[NDArray[np.int32]], shape: tuple[int, ...]) -> NDArray[np
     return (np.cumsum(sides, axis=1)[:, :-1] % 2).astype(np.uint8)
 
 
-@settings(max_examples=300, deadline=None)
 @given(MASKS)
 def test_rings_enclose_exactly_the_mask(mask: NDArray[np.uint8]) -> None:
     found = rings(mask)

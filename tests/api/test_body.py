@@ -5,7 +5,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iog.api.body import json_object, misspelt, show, unpack_base64
@@ -96,7 +96,6 @@ def test_json_of_another_kind(body: object, named: str) -> None:
     assert named in error.message
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200) | json_values)
 @example("\ud800")
 @example(b'{"\\ud800": "\\udfff"}')
@@ -181,7 +180,6 @@ def test_what_is_not_base64(text: str, named: str) -> None:
     caught.value.message.encode("utf-8")
 
 
-@settings(max_examples=300)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

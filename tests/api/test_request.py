@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iog.api import request as requests
@@ -383,7 +383,6 @@ numbers = st.integers(-50, 100) | st.floats(-50, 100) | st.just(True) | st.none(
 coordinates = st.recursive(numbers, lambda inner: st.lists(inner, max_size=5), max_leaves=10)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["pos_points", "neg_points", "obj_bbox", "threshold", "output", "image"]),

@@ -10,6 +10,7 @@ from iog.cli import app
 from tests.random_weights import write_random_lite
 
 
+@pytest.mark.long
 def test_a_run_compares_with_stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = write_random_lite(tmp_path / "mine.pt")
     monkeypatch.setenv("IOG_THREADS", "1")

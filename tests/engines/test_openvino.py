@@ -189,6 +189,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.long
 def test_a_process_trains_and_takes_signals_after_openvino_ran(
     exported: Path, weights_dir: Path, tmp_path: Path
 ) -> None:

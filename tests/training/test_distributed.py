@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from iog.models.checkpoint import read_checkpoint
@@ -43,6 +44,7 @@ torch.save(states[0], out / f"rank{os.environ.get('RANK', 'alone')}.pt")
 """
 
 
+@pytest.mark.long
 def test_two_processes_agree_with_each_other_and_with_one(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", photos=3)
     program = tmp_path / "program.py"

@@ -56,6 +56,7 @@ def losses(out: Path) -> list[float]:
     return [row["loss"] for row in read_log(out / "log.csv")]
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
     data: Path, tmp_path: Path
 ) -> None:
