@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.inputs import RequestFiles, SizeWH, stock_weights
@@ -35,18 +36,34 @@ from benchmarks.report import (
     PASSIVE,
     STAGES,
     STOCK,
+    Curve,
+    Point,
     Row,
     Run,
     described,
     measured,
 )
-from benchmarks.sweeps import measure_sweeps
 from iog.errors import SettingsError
 from iog.settings import Settings, available_cores
 
-__all__ = ["Clicks", "Plan", "measure_busy", "measure_clicks", "measure_throughput", "run"]
+__all__ = [
+    "Clicks",
+    "Plan",
+    "measure_busy",
+    "measure_clicks",
+    "measure_sweeps",
+    "measure_throughput",
+    "run",
+]
 
 _WARM_UP = 3  # requests of each client
+_MEGAPIXELS = (0.3, 1.0, 2.0, 4.0, 8.0, 12.0, 24.0, 50.0)
+_SIDES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_CLICKS = (1, 2, 5, 10, 15, 20)
+_THRESHOLDS = (0.99, 0.9, 0.7, 0.5, 0.3, 0.1, 0.01)
+_BOX_PX = 300
+_LARGE: SizeWH = (4000, 3000)
+_USUAL: SizeWH = (1920, 1080)
 
 
 @dataclass(frozen=True)
@@ -224,6 +241,73 @@ def measure_busy(subject: Subject, plan: Plan, files: RequestFiles, *, say: Say)
     }
     for what, found in times.items():
         yield measured(found, stock=None, what=what, **fields, **memory[what])
+
+
+def measure_sweeps(
+    subject: Subject, bodies: RequestFiles, *, rounds: int, quick: bool, say: Say
+) -> Iterator[Curve]:
+    """The four curves of one subject.
+
+    Args:
+        subject: ours.
+        bodies: the requests.
+        rounds: clicks of each kind at each point.
+        quick: every other point only, and no image above 12 megapixels.
+        say: told what happens.
+    """
+    step = 2 if quick else 1
+    with BenchWorker(subject) as worker:
+
+        def point(at: float, first: Path, later: Path) -> Point:
+            say(f"sweep: {first.stem}")
+            return _point(worker, at, first, later, rounds)
+
+        points = []
+        for megapixels in [m for m in _MEGAPIXELS if not quick or m <= 12][::step]:
+            size = _size(megapixels)
+            half = _BOX_PX / 2 / size[0], _BOX_PX / 2 / size[1]
+            box = 0.5 - half[0], 0.5 - half[1], 0.5 + half[0], 0.5 + half[1]
+            two = (bodies.write(size, box=box, clicks=n) for n in (1, 2))
+            points.append(point(megapixels, *two))
+        yield Curve("image size", "megapixels", tuple(points))
+        points = []
+        for side in _SIDES[::step]:
+            box = 0.5 - side / 2, 0.5 - side / 2, 0.5 + side / 2, 0.5 + side / 2
+            two = (bodies.write(_LARGE, box=box, clicks=n) for n in (1, 2))
+            points.append(point(side * side * 12, *two))
+        yield Curve("box size", "megapixels of a 12-megapixel image", tuple(points))
+        one = bodies.write(_USUAL, clicks=1)
+        points = [point(n, one, bodies.write(_USUAL, clicks=n)) for n in _CLICKS[::step]]
+        yield Curve("clicks", "clicks", tuple(points))
+        points = []
+        for threshold in _THRESHOLDS[::step]:
+            two = (bodies.write(_LARGE, clicks=n, threshold=threshold) for n in (1, 2))
+            first, later = two
+            area = worker.ask("click", body=str(later), area=True)["area"] / 1e6
+            points.append(point(area, first, later))
+        yield Curve("mask area", "megapixels of mask", tuple(sorted(points, key=lambda p: p.at)))
+
+
+def _point(worker: BenchWorker, at: float, first: Path, later: Path, rounds: int) -> Point:
+    replies: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for turn in range(rounds + 1):
+        for forget, body in ((True, first), (False, later)):
+            reply = worker.ask("click", body=str(body), forget=forget)
+            if turn:
+                replies[forget].append(reply)
+
+    def median(forget: bool, stage: str | None = None) -> float:
+        found = replies[forget]
+        times = [reply["stages"][stage] if stage else reply["ms"] for reply in found]
+        return round(float(np.median(times)), 2)
+
+    return Point(at, median(True), median(False), median(True, "network"), median(False, "network"))
+
+
+def _size(megapixels: float) -> SizeWH:
+    """Width and height, 4 to 3 and in whole blocks of a JPEG."""
+    height = (megapixels * 1e6 * 3 / 4) ** 0.5
+    return round(height * 4 / 3 / 16) * 16, round(height / 16) * 16
 
 
 def measure_throughput(

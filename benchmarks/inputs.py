@@ -46,7 +46,7 @@ class RequestFiles:
 
         Args:
             size: width and height of the photograph in pixels.
-            box: left, top, right, bottom as shares of width and height.
+            box: left, top, right, bottom as fractions of width and height.
             clicks: how many, the first in the middle of the box, the others around it; every
                 third is a negative one.
             threshold: the request's own, or the model's.

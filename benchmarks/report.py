@@ -17,10 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.sweeps import Curve
 from iog.tables import Table
 
-__all__ = ["AS_IT_COMES", "PASSIVE", "STAGES", "STOCK", "Row", "Run", "described", "measured"]
+__all__ = [
+    "AS_IT_COMES",
+    "PASSIVE",
+    "STAGES",
+    "STOCK",
+    "Curve",
+    "Point",
+    "Row",
+    "Run",
+    "described",
+    "measured",
+]
 
 STOCK = "stock"
 PASSIVE, AS_IT_COMES = "next_click_busy", "next_click_busy_spinning"
@@ -72,6 +82,54 @@ class Row:
     pss_mb: float | None = None
     runs: int = 1
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One request, answered as a first and as a next click: medians in milliseconds.
+
+    Attributes:
+        at: where on the axis.
+        first_ms: a first click.
+        next_ms: a next click on the same box.
+        network_ms: of the first click, the network's part.
+        next_network_ms: of the next click, likewise.
+    """
+
+    at: float
+    first_ms: float
+    next_ms: float
+    network_ms: float
+    next_network_ms: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of one sweep; ``axis`` names what grows, with its unit."""
+
+    name: str
+    axis: str
+    points: tuple[Point, ...]
+
+    def times(self) -> dict[str, list[float]]:
+        """Of every point: whole clicks, and what of them is not the network."""
+        return {
+            "first click": [p.first_ms for p in self.points],
+            "without network": [p.first_ms - p.network_ms for p in self.points],
+            "next click": [p.next_ms for p in self.points],
+            "next, without network": [p.next_ms - p.next_network_ms for p in self.points],
+        }
+
+    def slopes(self) -> dict[str, float]:
+        """Milliseconds that one more unit of the axis costs, of each of the times.
+
+        A slope is that of the straight line with the least squared distances.
+        """
+        at = [point.at for point in self.points]
+        if len(set(at)) < 2:
+            return dict.fromkeys(self.times(), 0.0)
+        fits = {name: np.polyfit(at, times, 1)[0] for name, times in self.times().items()}
+        return {name: round(float(slope), 3) for name, slope in fits.items()}
 
 
 def measured(
@@ -126,7 +184,7 @@ def click_table(rows: Sequence[Row]) -> Table:
 
 
 def stage_table(rows: Sequence[Row], *, prefix: str, title: str) -> Table:
-    """Milliseconds of each stage of one kind of click, and its share."""
+    """Milliseconds of each stage of one kind of click, and its fraction."""
     lines = []
     for subject, size, found in _grouped(rows):
         if prefix + STAGES[0] not in found:
@@ -178,10 +236,10 @@ def sweep_table(curves: Sequence[Curve]) -> Table:
     """What one more of each unit costs."""
     lines = []
     for curve in curves:
-        slopes = curve.slopes()
-        names = ("first_ms", "rest_ms", "next_ms", "next_rest_ms")
         ends = f"{curve.points[0].at:.3g} to {curve.points[-1].at:.3g}"
-        lines.append((curve.name, curve.axis, ends, *(f"{slopes[name]:+.2f}" for name in names)))
+        lines.append(
+            (curve.name, curve.axis, ends, *(f"{v:+.2f}" for v in curve.slopes().values()))
+        )
     return Table(
         "Milliseconds for one more (slope)",
         ("of", "unit", "from", "first click", "without network", "next click", "without network"),
@@ -258,7 +316,7 @@ def _read(path: str) -> str:
 
 
 def plot_clicks(path: Path, rows: Sequence[Row]) -> None:
-    """Bars of first and next clicks, as shares of stock's, on the first image size."""
+    """Bars of first and next clicks, as fractions of stock's, on the first image size."""
     from matplotlib.figure import Figure
 
     size = rows[0].image_size
@@ -292,15 +350,9 @@ def plot_sweeps(path: Path, curves: Sequence[Curve]) -> None:
     panels = figure.subplots(2, 2).flat
     for axes, curve in zip(panels, curves, strict=False):
         at = [point.at for point in curve.points]
-        lines = {
-            "first click": [p.first_ms for p in curve.points],
-            "next click": [p.next_ms for p in curve.points],
-            "first, without network": [p.first_ms - p.network_ms for p in curve.points],
-            "next, without network": [p.next_ms - p.next_network_ms for p in curve.points],
-        }
-        for number, (label, times) in enumerate(lines.items()):
-            style = "o-" if number < 2 else "o--"
-            axes.plot(at, times, style, color=f"C{number % 2}", label=label, markersize=3)
+        for number, (label, times) in enumerate(curve.times().items()):
+            style, colour = "o--" if number % 2 else "o-", f"C{number // 2}"
+            axes.plot(at, times, style, color=colour, label=label, markersize=3)
         axes.set_title(curve.name)
         axes.set_xlabel(curve.axis)
         axes.set_ylabel("ms")
@@ -328,8 +380,8 @@ class Run:
         rows = self.rows
         found = [
             click_table(rows),
-            stage_table(rows, prefix="", title="Stages of a first click, ms and share"),
-            stage_table(rows, prefix="next_", title="Stages of a next click, ms and share"),
+            stage_table(rows, prefix="", title="Stages of a first click, ms and fraction"),
+            stage_table(rows, prefix="next_", title="Stages of a next click, ms and fraction"),
             throughput_table(rows),
             busy_table(rows),
         ]
@@ -369,7 +421,7 @@ class Run:
         if importlib.util.find_spec("matplotlib") is None:
             return []
         plot_clicks(folder / f"{stem}-clicks.png", self.rows)
-        links = [f"![First and next clicks as shares of stock's]({stem}-clicks.png)"]
+        links = [f"![First and next clicks as fractions of stock's]({stem}-clicks.png)"]
         for name, curves in self.curves.items():
             file = f"{stem}-{slug(name)}.png"
             plot_sweeps(folder / file, curves)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -24,11 +25,38 @@ from typer.exceptions import TyperException
 
 # By module: a function of its module's name would hide it from whoever imports iog.cli.NAME.
 from iog.cli import bench, evaluate, export, predict, serve, size, train, weights
-from iog.cli.wording import in_words
-from iog.errors import INSTALL_TORCH, DatasetError, RequestError, SettingsError, WeightsError
+from iog.errors import (
+    INSTALL_TORCH,
+    DatasetError,
+    MalformedRequest,
+    RequestError,
+    SettingsError,
+    WeightsError,
+)
 from iog.settings import unknown_variables
 
 __all__ = ["app", "main"]
+
+_OPTIONS: Final = {
+    "image": "The image",
+    "obj_bbox": "--box",
+    "pos_points": "--point",
+    "neg_points": "--negative",
+    "threshold": "--threshold",
+    "form": "--form",
+    "tolerance": "--tolerance",
+    "largest": "--largest",
+    "fill_holes": "--fill-holes",
+}
+_HINTS: Final = {
+    "image": "Give an image file.",
+    "obj_bbox": "Give two corners in image pixels, such as --box 120,80,430,390.",
+    "pos_points": "Give a place in image pixels, such as --point 260,240.",
+    "neg_points": "Give a place in image pixels, such as --negative 260,240.",
+    "threshold": "Give a probability between 0 and 1, such as --threshold 0.5, or leave it out.",
+}
+"""In place of the hints that show JSON."""
+_FIELD: Final = re.compile(rf"`({'|'.join(_OPTIONS)})(?:\[\d+\])*`")
 
 
 class _Sentences(TyperGroup):
@@ -40,7 +68,7 @@ class _Sentences(TyperGroup):
         except (TyperException, typer.Exit, typer.Abort):  # typer's own: usage, --help, Ctrl-C
             raise
         except RequestError as error:
-            text = in_words(error)
+            text = _in_words(error)
         except (SettingsError, WeightsError, DatasetError) as error:
             text = str(error)
         except ModuleNotFoundError as error:
@@ -56,6 +84,17 @@ class _Sentences(TyperGroup):
             text = f"{type(error).__name__}: {error} (iog --debug COMMAND shows where)"
         typer.echo(f"Error: {text}", err=True)
         raise typer.Exit(1)
+
+
+def _in_words(error: RequestError) -> str:
+    """What was wrong and what to give instead; options stand in place of a request's fields."""
+    message = _FIELD.sub(lambda found: _OPTIONS[found[1]], error.message)
+    field = (error.field or "").partition("[")[0]
+    hint = _HINTS.get(field, error.hint) if isinstance(error, MalformedRequest) else error.hint
+    hint = re.sub(r"^Send\b", "Give", hint)
+    for elsewhere in (", base64-encoded", " on the server"):
+        hint = hint.replace(elsewhere, "")
+    return f"{message} {hint}".rstrip()
 
 
 def _os_sentence(error: OSError) -> str:

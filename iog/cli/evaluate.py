@@ -39,7 +39,7 @@ _HoldOut = Annotated[
     typer.Option(
         min=0.01,
         max=0.99,
-        metavar="SHARE",
+        metavar="FRACTION",
         help="Only the photographs that `iog train` with the same hold_out was not trained on.",
     ),
 ]

@@ -55,7 +55,7 @@ _Rate = Annotated[
 ]
 _HoldOut = Annotated[
     float | None,
-    typer.Option(min=0.0, max=0.99, help="Share of the photographs kept to be judged by."),
+    typer.Option(min=0.0, max=0.99, help="Fraction of the photographs kept to be judged by."),
 ]
 _Precision = Annotated[str | None, typer.Option(help="fp32, bf16, or on CUDA fp16.")]
 _Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random.")]

@@ -27,7 +27,7 @@ SIDE = 200
 CAPTION = 20
 COLUMNS = 4
 CONTEXT = 0.25
-"""How much is shown around the box, as a share of its longer side."""
+"""How much is shown around the box, as a fraction of its longer side."""
 WHITE = 255
 Picture = NDArray[np.uint8]
 BINS = 20

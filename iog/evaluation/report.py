@@ -73,7 +73,7 @@ def iou_table(results: Sequence[Result]) -> Table:
     last = (f"over {GOOD}",) if clicks else ()
     heads = ("model", "set", "objects", *(columns[i] for i in shown), *last)
     title = (
-        f"Mean IoU, and the share of objects over {GOOD} after 1 click"
+        f"Mean IoU, and the fraction of objects over {GOOD} after 1 click"
         if clicks
         else "Mean IoU above each threshold"
     )

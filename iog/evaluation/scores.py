@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 BOUNDARY_TOLERANCE = 0.008
-"""How far apart two boundaries may lie and still match, as a share of the image's diagonal."""
+"""How far apart two boundaries may lie and still match, as a fraction of the image's diagonal."""
 Mask = NDArray[np.bool_]
 GOOD = 0.85
 """IoU from which an annotator usually accepts a mask."""
@@ -45,13 +45,13 @@ def boundary_f(
 ) -> float:
     """Harmonic mean of boundary precision and recall (Perazzi et al., CVPR 2016, section 4).
 
-    Precision is the share of the mask's boundary pixels that have one of the truth's within the
-    tolerance, recall the share of the truth's that have one of the mask's. The image's edge is no
-    boundary; boundary pixels in void are not counted, but may match.
+    Precision is the fraction of the mask's boundary pixels that have one of the truth's within the
+    tolerance, recall the fraction of the truth's that have one of the mask's. The image's edge is
+    no boundary; boundary pixels in void are not counted, but may match.
 
     Args:
         mask, truth, void: bool [H, W].
-        tolerance: share of the image's diagonal; rounded up to whole pixels.
+        tolerance: fraction of the image's diagonal; rounded up to whole pixels.
     """
     height, width = truth.shape
     reach = math.ceil(tolerance * math.hypot(height, width))
@@ -124,7 +124,7 @@ class Summary:
     ious: tuple[float, ...]
     """Mean IoU in each column of the protocol."""
     good: float
-    """Share of objects above ``GOOD`` in the first column: after the first click."""
+    """Fraction of objects above ``GOOD`` in the first column: after the first click."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Mean of each further score, over the objects that have it."""
     first_click: Latency | None = None

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.sweeps as sweeping
-from benchmarks.bench import Plan, measure_clicks, measure_throughput
+import benchmarks.bench as sweeping
+from benchmarks.bench import Plan, measure_clicks, measure_sweeps, measure_throughput
 from benchmarks.inputs import RequestFiles
 from benchmarks.processes import RANDOM, BenchWorker, Subject, WorkerError, subjects_of
 from benchmarks.report import STAGES, Run
-from benchmarks.sweeps import measure_sweeps
 from iog.errors import WeightsError
 from iog.settings import Settings
 from tests.random_weights import write_random_lite

@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks.report import (
     STAGES,
+    Curve,
+    Point,
     Row,
     Run,
     busy_table,
@@ -18,7 +20,6 @@ from benchmarks.report import (
     stage_table,
     throughput_table,
 )
-from benchmarks.sweeps import Curve, Point
 
 WHAT = {"model": "m", "engine": "torch", "precision": "fp32", "image_size": "64x48"}
 
@@ -67,10 +68,10 @@ def test_rows_as_json_have_the_agreed_keys() -> None:
 
 def test_slopes_are_milliseconds_for_one_more() -> None:
     assert curve().slopes() == {
-        "first_ms": 2.0,
-        "next_ms": 0.0,
-        "rest_ms": 2.0,
-        "next_rest_ms": 0.0,
+        "first click": 2.0,
+        "next click": 0.0,
+        "without network": 2.0,
+        "next, without network": 0.0,
     }
 
 
