@@ -23,11 +23,11 @@ from dataloaders.samples import Sample
 Photo = NDArray[np.float32]
 
 
-def jitter_box(box: Box, rng: np.random.Generator, *, share: float) -> Box:
-    """Move each side of ``box`` by a normal error of ``share`` of the box's width or height."""
+def jitter_box(box: Box, rng: np.random.Generator, *, fraction: float) -> Box:
+    """Move each side of ``box`` by a normal error of ``fraction`` of the box's width or height."""
     width, height = box[2] - box[0], box[3] - box[1]
-    dx1, dx2 = rng.normal(0.0, share * width, 2)
-    dy1, dy2 = rng.normal(0.0, share * height, 2)
+    dx1, dx2 = rng.normal(0.0, fraction * width, 2)
+    dy1, dy2 = rng.normal(0.0, fraction * height, 2)
     x1, x2 = sorted((box[0] + dx1, box[2] + dx2))
     y1, y2 = sorted((box[1] + dy1, box[3] + dy2))
     return float(x1), float(y1), float(max(x2, x1 + 1)), float(max(y2, y1 + 1))
@@ -65,7 +65,7 @@ Affine = NDArray[np.floating[Any] | np.integer[Any]]  # [2, 3], source pixel to 
 SEAM = 0.7
 """Standard deviation in pixels of the blur of a pasted object's outline."""
 STILL_VISIBLE = 0.4
-"""Share of an object that an occluder leaves visible; a composite that hides more is not made."""
+"""Fraction of an object that an occluder leaves visible; no composite hides more."""
 
 
 def random_affine(

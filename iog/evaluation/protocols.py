@@ -212,7 +212,7 @@ def _moved(
     """The tight box with an error on each side, clamped to the image as in serving."""
     tight = sample.tight_box()
     if percent:
-        box = jitter_box(tight, rng, share=percent / 100)
+        box = jitter_box(tight, rng, fraction=percent / 100)
     else:
         x1, y1, x2, y2 = (v + pixels * rng.standard_normal() for v in tight)
         (x1, x2), (y1, y2) = sorted((x1, x2)), sorted((y1, y2))

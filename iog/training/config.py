@@ -20,6 +20,16 @@ CHOICES = {
     "precision": ("fp32", "bf16", "fp16"),
     "loss": ("focal_iou", "summed_bce"),
 }
+OLD_NAMES = {
+    "turn_share": "affine_prob",
+    "transplant_share": "copy_paste_prob",
+    "occlude_share": "occlude_prob",
+    "click_share": "click_prob",
+    "centre_share": "centre_prob",
+    "interior_share": "interior_prob",
+    "small_share": "small_fraction",
+}
+"""Settings as recipes and runs from before call them."""
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
@@ -87,36 +97,36 @@ class TrainingConfig:
     upstream: Upstream = field(default_factory=Upstream)
     small_frame: int = 192
     """Network frame of the first part of the run, where a step costs half."""
-    small_share: float = 0.5
-    """How much of the run uses ``small_frame``."""
+    small_fraction: float = 0.5
+    """Fraction of the run that uses ``small_frame``."""
 
     box_jitter: float = 0.03
-    """Standard error of each box side, as a share of the box."""
-    centre_share: float = 0.1
-    """Share of samples whose click is the box centre, as when an annotator draws a box only."""
-    interior_share: float = 0.4
-    """Share whose click is the object's most interior pixel; the others click well inside."""
-    click_share: float = 0.5
-    """Share of batches that also learn from corrective clicks."""
+    """Standard error of each box side, as a fraction of the box."""
+    centre_prob: float = 0.1
+    """Chance that a sample's click is the box centre, as when an annotator draws a box only."""
+    interior_prob: float = 0.4
+    """Chance that it is the object's most interior pixel; the others click well inside."""
+    click_prob: float = 0.5
+    """Chance that a batch also learns from corrective clicks."""
     max_clicks: int = 3
     min_area: int = 64
     """Objects of fewer image pixels are left out."""
     photometric: bool = True
     """Change brightness, colours, sharpness and noise."""
-    turn_share: float = 0.0
-    """Share of samples that are turned and scaled; the others keep their photograph's pixels."""
+    affine_prob: float = 0.0
+    """Chance that a sample is turned and scaled; the others keep their photograph's pixels."""
     turn_degrees: float = 20.0
     turn_scale_low: float = 0.7
     turn_scale_high: float = 1.3
-    transplant_share: float = 0.0
-    """Share of samples whose object is put before another photograph."""
-    occlude_share: float = 0.0
-    """Share of samples with another object pasted before or beside theirs."""
+    copy_paste_prob: float = 0.0
+    """Chance that a sample's object is pasted onto another photograph."""
+    occlude_prob: float = 0.0
+    """Chance that another object is pasted before a sample's object or beside it."""
     set_weights: dict[str, float] = field(default_factory=dict)
     """How often a subset's objects are drawn, relative to 1. Without any, every object comes once
     in each pass over the data."""
     hold_out: float = 0.0
-    """Share of the photographs kept for validation, where the data has no split of its own."""
+    """Fraction of the photographs kept for validation, where the data has no split of its own."""
 
     seed: int = 1
     checkpoint_every: int = 50
@@ -143,7 +153,11 @@ class TrainingConfig:
         least = {"batch": 1, "accumulate": 1, "checkpoint_every": 1, "max_clicks": 1}
         for f in fields(self):
             value, low = getattr(self, f.name), least.get(f.name, 0)
-            high = 1 if f.name.endswith("_share") or f.name in ("ema", "hold_out") else math.inf
+            high = (
+                1
+                if f.name.endswith(("_prob", "_fraction")) or f.name in ("ema", "hold_out")
+                else math.inf
+            )
             if isinstance(value, int | float) and not low <= value <= high:
                 limits = f"{low} to {high}" if high == 1 else f"{low} or above"
                 raise SettingsError(f"{f.name} is {value}; it must be {limits}")
@@ -165,22 +179,20 @@ class TrainingConfig:
         named = CONFIGS / f"{path}.toml"
         path = named if path.suffix != ".toml" and named.is_file() else path
         try:
-            values = tomllib.loads(path.read_text())
+            values = present_names(tomllib.loads(path.read_text()))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
             reason = (isinstance(error, OSError) and error.strerror) or error
             raise SettingsError(
                 f"{path} cannot be read: {reason}; give a file, or one of: {known}"
             ) from None
-        for key, value in overrides.items():
+        for key, value in present_names(overrides).items():
             if isinstance(value, Mapping) and isinstance(values.get(key), dict):
                 values[key] = {**values[key], **value}
             elif value is not None:
                 values[key] = value
         for name, table in (("crop", CropRule), ("upstream", Upstream)):
             if name in values:
-                if name == "crop" and isinstance(values[name], dict):
-                    values[name] = crop_fields(values[name])
                 _check(table, values[name], where=f"{name}.")
                 try:
                     values[name] = table(**values[name])
@@ -202,7 +214,7 @@ class TrainingConfig:
 
     def frame_at(self, step: int) -> CropRule:
         """The crop rule in force at ``step``: the small frame first, then the real one."""
-        if step >= self.steps * self.small_share:
+        if step >= self.steps * self.small_fraction:
             return self.crop
         scale = self.small_frame / self.crop.input_size
         return replace(
@@ -211,6 +223,14 @@ class TrainingConfig:
             fwhm=self.crop.fwhm * scale,
             corner_offset=round(self.crop.corner_offset * scale),
         )
+
+
+def present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they lie in a recipe, flags or a checkpoint, under their present names."""
+    found = {OLD_NAMES.get(name, name): value for name, value in values.items()}
+    if isinstance(found.get("crop"), dict):
+        found["crop"] = crop_fields(found["crop"])
+    return found
 
 
 def _check(settings: type[Any], values: object, *, where: str) -> None:

@@ -82,12 +82,12 @@ class TrainingSamples(data.Dataset[Example]):
     def _composite(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Move the object to another photograph, turn it, hide a part of it; each now and then."""
         config = self._config
-        if rng.random() < config.transplant_share:
+        if rng.random() < config.copy_paste_prob:
             sample = copy_paste(sample, self._draw(rng).image, rng)
-        elif rng.random() < config.turn_share:
+        elif rng.random() < config.affine_prob:
             scale = (config.turn_scale_low, config.turn_scale_high)
             sample = random_affine(sample, rng, degrees=config.turn_degrees, scale=scale)
-        if rng.random() < config.occlude_share:
+        if rng.random() < config.occlude_prob:
             sample = occlude(sample, self._draw(rng), rng)
         return sample
 
@@ -96,7 +96,7 @@ def make_example(
     sample: Sample, rule: CropRule, config: TrainingConfig, rng: np.random.Generator
 ) -> Example | None:
     """Crop, prompt and augment one object; ``None`` when it vanishes at network size."""
-    crop = Crop.around(jitter_box(sample.tight_box(), rng, share=config.box_jitter), rule)
+    crop = Crop.around(jitter_box(sample.tight_box(), rng, fraction=config.box_jitter), rule)
     inside = crop.extract(np.ones(sample.mask.shape, np.uint8))  # what lies outside stays zero
     photo = crop.extract(sample.image)
     if config.photometric:
@@ -124,9 +124,9 @@ def _first_click(
     if not label.any():
         return None
     draw = rng.random()
-    if draw < config.centre_share:
+    if draw < config.centre_prob:
         rows, columns = np.nonzero(label)
         return int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2
-    if draw < config.centre_share + config.interior_share:
+    if draw < config.centre_prob + config.interior_prob:
         return most_interior_point(label)
     return inside_point(label, rng)

@@ -25,7 +25,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from dataloaders.geometry import crop_fields
 from dataloaders.samples import Dataset
 from iog.cache import Cache
 from iog.engines.torch_engine import TorchEngine
@@ -37,7 +36,7 @@ from iog.evaluation.segmenters import PredictorSegmenter
 from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from iog.models.spec import own_spec
 from iog.predictor import Predictor
-from iog.training.config import TrainingConfig
+from iog.training.config import TrainingConfig, present_names
 from iog.training.dataset import Example, TrainingSamples
 from iog.training.distributed import DistInfo, init_distributed, wait_for_all
 from iog.training.initial import load_initial
@@ -279,8 +278,8 @@ def _resume(
     checkpoint = read_checkpoint(path)
     if not checkpoint.training:
         raise WeightsError(f"{path} is not a checkpoint that a run can go on from.")
-    before, now = dict(checkpoint.metadata["config"]), json.loads(json.dumps(config.as_dict()))
-    before["crop"] = crop_fields(before["crop"])
+    before = present_names(checkpoint.metadata["config"])
+    now = json.loads(json.dumps(config.as_dict()))
     may_change = {*MAY_CHANGE, "steps"}  # what comes follows the new length
     changed = [key for key in now if key not in may_change and before.get(key) != now[key]]
     if changed:

@@ -70,7 +70,7 @@ def batch_loss(network: nn.Module, example: Example, config: TrainingConfig, ste
     with autocast:
         features = network.encode(example.x)
     rng = np.random.default_rng((config.seed, step))
-    if rng.random() < config.click_share:
+    if rng.random() < config.click_prob:
         with torch.no_grad(), autocast:
             logits = network.decode_fine(features, clicks)
         clicks = corrected_clicks(

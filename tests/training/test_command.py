@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from iog.cli import app
+from iog.models import checkpoint
 from iog.models.checkpoint import read_checkpoint
 from iog.training.config import CONFIGS
+from networks import ARCHITECTURES, MainNetwork, RefinementNetwork
+from networks.backbones import ResNet101
 from tests.random_weights import write_random_lite
-from tests.tiny_dataset import write_folder
 from tests.tiny_formats import photos, write_coco, write_cvat_masks
 
 QUICK = "--steps 1 --batch 2 --workers 0 --threads 1 --device cpu --set crop.input_size=64 " + (
-    "--set crop.fwhm=4 --set small_share=0 --set min_area=4 --set checkpoint_every=1"
+    "--set crop.fwhm=4 --set small_fraction=0 --set min_area=4 --set checkpoint_every=1"
 )
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(data)
     monkeypatch.setenv("IOG_WEIGHTS_DIR", str(tmp_path / "weights"))
 
 
@@ -37,9 +41,11 @@ def refused(result: Result, *words: str) -> None:
         assert word in " ".join(result.output.replace("│", " ").split())
 
 
-def test_a_run_ends_in_weights_that_say_what_they_are(tmp_path: Path) -> None:
-    write_folder(tmp_path / "data", photos=3)
-    result = iog_train(f"iog-lite --data masks:data --out run {QUICK} --precision fp32")
+def test_a_run_ends_in_weights_that_say_what_they_are_and_can_be_made_longer(
+    tmp_path: Path,
+) -> None:
+    arguments = f"iog-lite --data masks:data --out run {QUICK} --precision fp32 --lr 0.003"
+    result = iog_train(arguments)
     assert result.exit_code == 0, result.output
     assert "4 objects to learn from, 2 to be judged by" in result.output
     assert "Wrote run/iog-lite.pt; best by validation: run/best.pt" in result.output
@@ -48,13 +54,11 @@ def test_a_run_ends_in_weights_that_say_what_they_are(tmp_path: Path) -> None:
     assert metadata["steps"] == 1
     assert metadata["config"]["crop"]["input_size"] == 64
     assert 0 <= metadata["metrics"]["iou"] <= 1
+    assert metadata["config"]["lr_decoder"] == 0.003
+    assert metadata["config"]["lr_backbone"] == pytest.approx(0.0004)  # the rates keep their ratio
 
-
-def test_a_finished_run_says_so_and_how_to_make_it_longer(tmp_path: Path) -> None:
-    write_folder(tmp_path / "data", photos=3)
-    arguments = f"iog-lite --data masks:data --out run {QUICK} --precision fp32"
     sentence = "run was finished already; a larger --steps makes it longer."
-    assert sentence not in iog_train(arguments).output
+    assert sentence not in result.output
     again = iog_train(arguments)
     assert again.exit_code == 0, again.output
     assert sentence in again.output
@@ -78,12 +82,10 @@ def test_fine_tuning_keeps_what_the_weights_are(tmp_path: Path) -> None:
 
 
 def test_fine_tuning_needs_weights_to_start_from(tmp_path: Path) -> None:
-    write_folder(tmp_path / "data", photos=3)
     refused(iog_train("fine-tune --data masks:data"), "give --initial, such as")
 
 
 def test_data_for_validation_may_lie_elsewhere(tmp_path: Path) -> None:
-    write_folder(tmp_path / "data", photos=3)
     path, images = write_coco(tmp_path / "coco", photos())
     result = iog_train(
         f"iog-lite --data masks:data --validation coco:{path},{images} --out run {QUICK} "
@@ -101,27 +103,34 @@ def test_an_export_without_held_out_photographs_is_not_validated(tmp_path: Path)
     assert not (tmp_path / "run" / "best.pt").exists()
 
 
-def test_the_learning_rates_keep_their_ratio(tmp_path: Path) -> None:
-    write_folder(tmp_path / "data", photos=3)
-    arguments = f"iog-lite --data masks:data --out run {QUICK} --precision fp32 --lr 0.003"
-    assert iog_train(arguments).exit_code == 0
-    config = read_checkpoint(tmp_path / "run" / "iog-lite.pt").metadata["config"]
-    assert config["lr_decoder"] == 0.003
-    assert config["lr_backbone"] == pytest.approx(0.0004)
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
-def test_every_recipe_trains(path: Path, tmp_path: Path) -> None:
-    """One step each, of the networks themselves where they are small enough for a test."""
-    write_folder(tmp_path / "data", photos=3)
+def one_step_of(recipe: str, tmp_path: Path) -> None:
     initial = ""
-    if path.stem == "fine-tune":
+    if recipe == "fine-tune":
         initial = f"--initial {write_random_lite(tmp_path / 'mine.pt')}"
     result = iog_train(
-        f"{path.stem} --data masks:data --out run {QUICK} {initial} --set validate_objects=1 "
+        f"{recipe} --data masks:data --out run {QUICK} {initial} --set validate_objects=1 "
         "--hold-out 0"
     )
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in CONFIGS.glob("*.toml")))
+def test_every_recipe_trains(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step each, of the published networks' layers with fewer channels."""
+    narrow = {"decoder_width": 8, "psp_width": 16}
+    kinds = {"iog-resnet101": MainNetwork, "iog-resnet101-refinement": RefinementNetwork}
+    for name, kind in kinds.items():
+        build = partial(lambda kind: kind(ResNet101(width=4), **narrow), kind)
+        monkeypatch.setitem(ARCHITECTURES, name, build)
+    monkeypatch.setattr(checkpoint, "_expected", checkpoint._expected.__wrapped__)  # a cache
+    one_step_of(recipe, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["iog-pascal", "iog-refinement"])
+def test_a_published_network_trains(recipe: str, tmp_path: Path) -> None:
+    """`iog-pascal-sbd` has the network of `iog-pascal`."""
+    one_step_of(recipe, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +162,6 @@ def test_every_recipe_trains(path: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_trained_is_a_sentence(
     tmp_path: Path, arguments: str, words: list[str]
 ) -> None:
-    write_folder(tmp_path / "data", photos=3)
     (tmp_path / "no.npz").write_text("hello")
     result = iog_train(arguments + " --out run")
     refused(result, *words)

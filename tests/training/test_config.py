@@ -7,7 +7,7 @@ import pytest
 
 from iog.errors import SettingsError
 from iog.models.spec import REGISTRY
-from iog.training.config import TrainingConfig, Upstream
+from iog.training.config import OLD_NAMES, TrainingConfig, Upstream
 
 CONFIGS = Path(__file__).parents[2] / "iog" / "training" / "configs"
 
@@ -54,6 +54,17 @@ def test_values_that_cannot_be_used_are_one_sentence(tmp_path: Path, text: str) 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_settings_may_have_their_old_names(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "a.toml").write_text(f"{old} = 0.25\n")
+    (tmp_path / "b.toml").write_text(f"{new} = 0.25\n")
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.toml"
+        assert getattr(TrainingConfig.from_toml(path), new) == 0.25
+        assert getattr(TrainingConfig.from_toml(path, **{old: 0.75}), new) == 0.75
+        assert getattr(TrainingConfig.from_toml(path, **{new: 0.75}), new) == 0.75
+
+
 def test_tables_are_merged_with_what_flags_say(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[crop]\nframe = 64\nfwhm = 3.0\n[upstream]\n")
     config = TrainingConfig.from_toml(tmp_path / "a.toml", crop={"fwhm": 5.0})
@@ -86,7 +97,7 @@ def test_passes_over_the_data_become_steps() -> None:
     ("values", "message"),
     [
         ({"batch": 0}, "batch is 0; it must be 1 or above"),
-        ({"turn_share": 1.5}, "turn_share is 1.5; it must be 0 to 1"),
+        ({"affine_prob": 1.5}, "affine_prob is 1.5; it must be 0 to 1"),
         ({"lr_decoder": -1.0}, "lr_decoder is -1.0; it must be 0 or above"),
         ({"threshold": 1.0}, "threshold is 1.0"),
         ({"precision": "int8"}, "precision is 'int8'; it must be one of: fp32, bf16, fp16"),

@@ -44,7 +44,7 @@ def test_the_frame_grows_during_the_run(objects: InstanceMasks) -> None:
 
 
 def test_an_example_is_what_the_networks_take(objects: InstanceMasks) -> None:
-    samples = TrainingSamples(objects, replace(CONFIG, centre_share=0.0))
+    samples = TrainingSamples(objects, replace(CONFIG, centre_prob=0.0))
     for number in range(20, 30):
         x, label, valid = samples[number]
         assert x.dtype == label.dtype == valid.dtype == torch.float32
@@ -130,7 +130,7 @@ def test_perfect_predictions_get_no_clicks() -> None:
 def test_without_weights_every_object_comes_once_in_a_pass(
     objects: InstanceMasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples = TrainingSamples(objects, replace(CONFIG, small_share=0.0))
+    samples = TrainingSamples(objects, replace(CONFIG, small_fraction=0.0))
     drawn: list[int] = []
     read = InstanceMasks.__getitem__
 
@@ -156,8 +156,8 @@ def test_data_without_a_usable_object_is_a_sentence(objects: InstanceMasks) -> N
 
 
 def test_composites_follow_from_the_settings(objects: InstanceMasks) -> None:
-    plain = replace(CONFIG, photometric=False, box_jitter=0.0, small_share=0.0)
-    mixed = replace(plain, turn_share=1.0, transplant_share=0.5, occlude_share=0.5)
+    plain = replace(CONFIG, photometric=False, box_jitter=0.0, small_fraction=0.0)
+    mixed = replace(plain, affine_prob=1.0, copy_paste_prob=0.5, occlude_prob=0.5)
     pairs = [
         (TrainingSamples(objects, plain)[number], TrainingSamples(objects, mixed)[number])
         for number in range(8)

@@ -9,14 +9,12 @@ from dataloaders.instance_masks import InstanceMasks
 from iog.models.checkpoint import read_checkpoint
 from iog.training.config import TrainingConfig
 from iog.training.loop import export, train
-from tests.tiny_dataset import write_folder
 
 
-def test_an_exported_run_is_small_and_loads(tmp_path: Path) -> None:
-    data = write_folder(tmp_path / "data", photos=3)
+def test_an_exported_run_is_small_and_loads(data: Path, tmp_path: Path) -> None:
     config = TrainingConfig(
         crop=CropRule(input_size=64, fwhm=4),
-        small_share=0.0,
+        small_fraction=0.0,
         steps=1,
         batch=2,
         threads=1,

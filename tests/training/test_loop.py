@@ -20,10 +20,9 @@ from iog.errors import SettingsError
 from iog.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from iog.settings import Settings
 from iog.training import loop
-from iog.training.config import TrainingConfig
+from iog.training.config import OLD_NAMES, TrainingConfig
 from iog.training.runlog import Row, read_log
 from model_handler import ModelHandler
-from tests.tiny_dataset import write_folder
 
 CONFIG = TrainingConfig(
     crop=CropRule(input_size=64, margin_px=4, margin_ratio=0.18, corner_offset=2, fwhm=4),
@@ -37,11 +36,6 @@ CONFIG = TrainingConfig(
     workers=0,
 )
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("data"), photos=3)
 
 
 def train(config: TrainingConfig, data: Path, out: Path, *, validate: bool = False) -> Path:
@@ -60,14 +54,14 @@ def losses(out: Path) -> list[float]:
 def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
     data: Path, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, steps=8, workers=1)
+    config = replace(CONFIG, steps=6)
     train(config, data, tmp_path / "whole")
 
     command = [
         *(sys.executable, "-m", "iog", "train", "fine-tune", "--data", f"masks:{data}"),
         *("--out", str(tmp_path / "killed"), "--device", "cpu"),
     ]
-    for key, value in config.as_dict().items():
+    for key, value in {**config.as_dict(), "workers": 1}.items():
         if isinstance(value, dict):
             for name, inner in value.items():
                 command += ["--set", f"{key}.{name}={json.dumps(inner)}"]
@@ -79,10 +73,10 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     done = read_checkpoint(tmp_path / "killed" / loop.CHECKPOINT).training["step"]
-    assert 1 <= done < 8
-    train(replace(config, workers=0), data, tmp_path / "killed")
+    assert 1 <= done < 6
+    train(config, data, tmp_path / "killed")
 
-    assert len(losses(tmp_path / "whole")) == 8
+    assert len(losses(tmp_path / "whole")) == 6
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     whole, killed = (
         read_checkpoint(tmp_path / name / loop.CHECKPOINT) for name in ("whole", "killed")
@@ -96,7 +90,8 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
 def test_a_kill_between_log_and_checkpoint_leaves_no_row_twice(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(CONFIG, data, tmp_path / "whole")
+    config = replace(CONFIG, steps=3)
+    train(config, data, tmp_path / "whole")
     write = write_checkpoint
 
     def killed(path: Path, checkpoint: Checkpoint) -> None:
@@ -106,10 +101,10 @@ def test_a_kill_between_log_and_checkpoint_leaves_no_row_twice(
 
     monkeypatch.setattr(loop, "write_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, data, tmp_path / "killed")
+        train(config, data, tmp_path / "killed")
     assert len(losses(tmp_path / "killed")) == 2
     monkeypatch.setattr(loop, "write_checkpoint", write)
-    train(CONFIG, data, tmp_path / "killed")
+    train(config, data, tmp_path / "killed")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
@@ -123,7 +118,10 @@ def test_the_last_step_is_scored_and_the_best_is_kept(data: Path, tmp_path: Path
     assert not best.training
 
 
-def test_validation_falls_on_the_next_checkpoint(data: Path, tmp_path: Path) -> None:
+def test_validation_falls_on_the_next_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "validate", lambda *_: {"iou": 0.5})
     config = replace(CONFIG, steps=7, checkpoint_every=2, validate_every=3)
     train(config, data, tmp_path, validate=True)
     scored = [int(row["step"]) for row in read_log(tmp_path / "log.csv") if "iou" in row]
@@ -142,25 +140,42 @@ def test_a_run_does_not_go_on_with_other_settings(data: Path, tmp_path: Path) ->
         train(replace(CONFIG, steps=1, batch=4), data, tmp_path)
 
 
+def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=2, affine_prob=0.5)
+    train(config, data, tmp_path / "whole")
+    path = train(replace(config, steps=1), data, tmp_path / "old")
+    checkpoint = read_checkpoint(path)
+    old = {new: name for name, new in OLD_NAMES.items()}
+    settings = {old.get(k, k): v for k, v in checkpoint.metadata["config"].items()}
+    settings["crop"]["frame"] = settings["crop"].pop("input_size")
+    metadata = {**checkpoint.metadata, "config": settings}
+    write_checkpoint(path, replace(checkpoint, metadata=metadata))
+    with pytest.raises(SettingsError, match=r"trained with affine_prob = 0\.5, not 0\.0"):
+        train(CONFIG, data, tmp_path / "old")
+    train(config, data, tmp_path / "old")
+    assert losses(tmp_path / "old")[1] != losses(tmp_path / "old")[0]
+    assert [row["step"] for row in read_log(tmp_path / "old" / "log.csv")] == [1, 2]
+
+
 def test_a_finished_run_can_be_made_longer_but_not_shorter(data: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, checkpoint_every=10)
-    train(replace(config, steps=20), data, tmp_path)
+    config = replace(CONFIG, checkpoint_every=2)
+    train(replace(config, steps=4), data, tmp_path)
     before = read_log(tmp_path / "log.csv")
-    path = train(replace(config, steps=30), data, tmp_path)
+    path = train(replace(config, steps=6), data, tmp_path)
 
     rows = read_log(tmp_path / "log.csv")
     assert rows[:2] == before
-    assert [row["step"] for row in rows] == [10, 20, 30]
-    # The schedule is that of 30 steps from there on.
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    # The schedule is that of 6 steps from there on.
     shares = [row["lr"] / config.lr_decoder for row in rows]
     assert shares == pytest.approx(
-        [0.5 + 0.5 * math.cos(math.pi * share) for share in (9 / 20, 19 / 20, 29 / 30)]
+        [0.5 + 0.5 * math.cos(math.pi * share) for share in (1 / 4, 3 / 4, 5 / 6)]
     )
     checkpoint = read_checkpoint(path)
-    assert (checkpoint.training["step"], checkpoint.training["averaged"]) == (30, 30)
-    assert checkpoint.metadata["config"]["steps"] == 30
-    with pytest.raises(SettingsError, match="trained for 30 steps, more than the 20 asked for"):
-        train(replace(config, steps=20), data, tmp_path)
+    assert (checkpoint.training["step"], checkpoint.training["averaged"]) == (6, 6)
+    assert checkpoint.metadata["config"]["steps"] == 6
+    with pytest.raises(SettingsError, match="trained for 6 steps, more than the 4 asked for"):
+        train(replace(config, steps=4), data, tmp_path)
 
 
 def test_a_checkpoint_is_served_as_it_is(data: Path, tmp_path: Path) -> None:
@@ -209,7 +224,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch(data: Path, tmp_path
     """With BatchNorm out of the way and no random clicks, halves add up to the whole."""
     alike: dict[str, Any] = {
         "freeze_norms": True,
-        "click_share": 0.0,
+        "click_prob": 0.0,
         "steps": 1,
         "optimiser": "sgd",
     }
@@ -251,7 +266,9 @@ def test_passes_over_the_data_need_not_divide_into_batches(data: Path, tmp_path:
 
 
 def test_the_frozen_statistics_stay(data: Path, tmp_path: Path) -> None:
-    state = read_checkpoint(train(replace(CONFIG, freeze_norms=True), data, tmp_path)).state
+    state = read_checkpoint(
+        train(replace(CONFIG, steps=2, freeze_norms=True), data, tmp_path)
+    ).state
     means = [v for k, v in state.items() if k.endswith("running_mean")]
     assert means
     assert all(not mean.any() for mean in means)

@@ -19,7 +19,7 @@ from networks.losses import summed_bce
 
 FRAME = 64
 CONFIG = TrainingConfig(
-    crop=CropRule(input_size=FRAME, fwhm=6), small_share=0.0, click_share=1.0, side_weight=1.0
+    crop=CropRule(input_size=FRAME, fwhm=6), small_fraction=0.0, click_prob=1.0, side_weight=1.0
 )
 
 
@@ -49,10 +49,10 @@ def refinement_network() -> nn.Module:
 @pytest.mark.parametrize("loss", ["focal_iou", "summed_bce"])
 def test_learning_lowers_the_loss_on_one_batch(build: object, loss: str, example: Example) -> None:
     network = build()  # type: ignore[operator]
-    config = replace(CONFIG, loss=loss, click_share=0.0)
+    config = replace(CONFIG, loss=loss, click_prob=0.0)
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     found = []
-    for step in range(25):
+    for step in range(18):
         value = Objective(network, config)(*example, step)
         optimiser.zero_grad()
         value.backward()
@@ -77,7 +77,7 @@ def test_void_pixels_do_not_matter(example: Example) -> None:
     changed = example._replace(label=torch.where(example.valid > 0, example.label, 1.0))
     for network in (main_network(), refinement_network()):
         for loss in ("focal_iou", "summed_bce"):
-            config = replace(CONFIG, loss=loss, click_share=0.0)
+            config = replace(CONFIG, loss=loss, click_prob=0.0)
             network.eval()
             values = [float(batch_loss(network, e, config, 0).detach()) for e in (example, changed)]
             assert values[0] == pytest.approx(values[1], rel=0.03 if loss == "focal_iou" else 1e-6)
@@ -85,7 +85,7 @@ def test_void_pixels_do_not_matter(example: Example) -> None:
 
 def test_bf16_gives_nearly_the_same_loss(example: Example) -> None:
     network = refinement_network()
-    config = replace(CONFIG, click_share=0.0)
+    config = replace(CONFIG, click_prob=0.0)
     full, half = (
         float(batch_loss(network, example, replace(config, precision=p), 0).detach())
         for p in ("fp32", "bf16")
@@ -122,7 +122,7 @@ def test_corrective_clicks_are_as_wide_as_the_examples_own(
         return tensors[3]
 
     monkeypatch.setattr(objectives, "corrected_clicks", watched)
-    config = replace(CONFIG, small_frame=FRAME, small_share=0.5, steps=10, accumulate=2)
+    config = replace(CONFIG, small_frame=FRAME, small_fraction=0.5, steps=10, accumulate=2)
     config = replace(config, crop=CropRule(input_size=2 * FRAME, fwhm=6))
     batch_loss(refinement_network(), example, config, 9)
     assert widths == [3.0]
