@@ -116,11 +116,11 @@ def measure_clicks(
         say: told what happens.
     """
     first = files.write(plan.sizes[0])
+    times: _Times = {subject: defaultdict(list) for subject in subjects}
+    names: dict[Subject, dict[str, str]] = {}
+    refused: dict[Subject, str] = {}
     with ExitStack() as stack:
         workers: dict[Subject, BenchWorker] = {}
-        starts: dict[Subject, list[float]] = defaultdict(list)
-        names: dict[Subject, dict[str, str]] = {}
-        refused: dict[Subject, str] = {}
         for turn in range(plan.cold_starts + 1):
             for subject in subjects:
                 if subject in refused:
@@ -133,70 +133,59 @@ def measure_clicks(
                     refused[subject] = str(error)
                     continue
                 if turn > 0:
-                    starts[subject].append((time.perf_counter() - worker.started) * 1e3)
+                    ms = (time.perf_counter() - worker.started) * 1e3
+                    times[subject]["cold_start", _name(plan.sizes[0])].append(ms)
                 names[subject] = {key: str(reply[key]) for key in ("engine", "precision")}
                 if subject in workers:
                     workers[subject].close()
                 workers[subject] = worker
-        rows = list(_rows(workers, starts, names, plan, files, say))
-        return Clicks(rows, list(workers), refused)
+        for size in plan.sizes:
+            _take_turns(workers, size, plan, files, times, say)
+        memory = {subject: worker.ask("memory") for subject, worker in workers.items()}
+    stock = next((subject for subject in workers if subject.stock is not None), None)
+    rows = [
+        measured(
+            values,
+            stock=times[stock][what, image_size] if stock else None,
+            what=what,
+            image_size=image_size,
+            model=subject.model,
+            note=subject.note,
+            **names[subject],
+            **memory[subject],
+        )
+        for subject in workers
+        for (what, image_size), values in times[subject].items()
+    ]
+    return Clicks(rows, list(workers), refused)
 
 
-def _rows(
+_Times = dict[Subject, defaultdict[tuple[str, str], list[float]]]
+"""Milliseconds by subject, and by what they are of and the image's size."""
+
+
+def _take_turns(
     workers: Mapping[Subject, BenchWorker],
-    starts: Mapping[Subject, list[float]],
-    names: Mapping[Subject, dict[str, str]],
+    size: SizeWH,
     plan: Plan,
     files: RequestFiles,
+    times: _Times,
     say: Say,
-) -> Iterator[Row]:
-    times = {size: _rounds(workers, size, plan, files, say) for size in plan.sizes}
-    memory = {subject: worker.ask("memory") for subject, worker in workers.items()}
-    stock = next((subject for subject in workers if subject.stock is not None), None)
-    for subject in workers:
-        fields: dict[str, Any] = {
-            "model": subject.model,
-            **names[subject],
-            "note": subject.note,
-            **memory[subject],
-        }
-        size = _name(plan.sizes[0])
-        yield measured(
-            starts[subject],
-            stock=starts[stock] if stock else None,
-            what="cold_start",
-            image_size=size,
-            **fields,
-        )
-        for sizes, found in times.items():
-            for what, values in found[subject].items():
-                yield measured(
-                    values,
-                    stock=found[stock][what] if stock else None,
-                    what=what,
-                    image_size=_name(sizes),
-                    **fields,
-                )
-
-
-def _rounds(
-    workers: Mapping[Subject, BenchWorker], size: SizeWH, plan: Plan, files: RequestFiles, say: Say
-) -> dict[Subject, dict[str, list[float]]]:
-    """Milliseconds of first and next clicks and their stages, by subject."""
-    requests = files.write(size, clicks=1), files.write(size, clicks=2)
-    times: dict[Subject, dict[str, list[float]]] = {c: defaultdict(list) for c in workers}
+) -> None:
+    """Measure first and next clicks and their stages on one image, all subjects in turns."""
+    clicks = (
+        ("first_click", "", files.write(size, clicks=1)),
+        ("next_click", "next_", files.write(size, clicks=2)),
+    )
     for turn in range(0 if plan.warm_up else 1, plan.rounds + 1):
         say(f"{_name(size)}: round {turn} of {plan.rounds}")
         for subject, worker in workers.items():
-            found = times[subject]
-            for prefix, request, forget in (("", requests[0], True), ("next_", requests[1], False)):
-                reply = worker.ask("click", body=str(request), forget=forget)
-                if not turn:
-                    continue
-                found["next_click" if prefix else "first_click"].append(reply["ms"])
-                for stage in STAGES:
-                    found[prefix + stage].append(reply["stages"][stage])
-    return times
+            for what, prefix, request in clicks:
+                reply = worker.ask("click", body=str(request), forget=what == "first_click")
+                if turn:
+                    times[subject][what, _name(size)].append(reply["ms"])
+                    for stage in STAGES:
+                        times[subject][prefix + stage, _name(size)].append(reply["stages"][stage])
 
 
 def _name(size: SizeWH) -> str:
@@ -236,7 +225,7 @@ def measure_busy(subject: Subject, plan: Plan, files: RequestFiles, *, say: Say)
         "model": subject.model,
         "engine": "torch",
         "precision": "fp32",
-        "image_size": f"{size[0]}x{size[1]}",
+        "image_size": _name(size),
         "note": subject.note,
     }
     for what, found in times.items():
@@ -333,7 +322,7 @@ def measure_throughput(
             model=subject.model,
             engine=subject.engine,
             precision=subject.precision,
-            image_size=f"{size[0]}x{size[1]}",
+            image_size=_name(size),
             what=f"throughput_{count}x{threads}",
             note=subject.note,
             **memory,

@@ -18,59 +18,52 @@ __all__ = ["bench"]
 
 _LEAST_SIDE, _MOST_SIDE = 64, 16_384
 
-_Models = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME|PATH", help="Again for more of them [default: IOG_MODEL]."),
-]
-_Engines = Annotated[
-    list[str] | None, typer.Option(help="As of IOG_ENGINE; again for more [default: IOG_ENGINE].")
-]
-_Precisions = Annotated[
-    list[str] | None,
-    typer.Option(help="As of IOG_PRECISION; again for more [default: IOG_PRECISION]."),
-]
-_Sizes = Annotated[
-    str, typer.Option(metavar="WxH,...", help="Sizes of the photographs, in pixels.")
-]
-_Json = Annotated[
-    Path | None, typer.Option(help="Write the rows as JSON into this file.", dir_okay=False)
-]
-_Report = Annotated[
-    Path | None,
-    typer.Option(help="Write DATE-CPU.md with tables and plots into this folder.", file_okay=False),
-]
-_Rounds = Annotated[int, typer.Option(min=1, help="Clicks of each kind on each photograph.")]
-_Quick = Annotated[
-    bool, typer.Option("--quick", help="A fifth of the work; do not quote its figures.")
-]
-_Sweeps = Annotated[
-    bool,
-    typer.Option(
-        "--sweeps",
-        help="Also the first model against image size, box size, clicks and mask area.",
-    ),
-]
-_Throughput = Annotated[
-    bool, typer.Option("--throughput", help="Also one worker against one for each core.")
-]
-_Busy = Annotated[
-    bool,
-    typer.Option("--busy", help="Also next clicks on torch while every core is busy otherwise."),
-]
-
 
 def bench(
-    model: _Models = None,
-    engine: _Engines = None,
-    precision: _Precisions = None,
-    image_size: _Sizes = "1920x1080,4000x3000",
-    rounds: _Rounds = 7,
-    sweeps: _Sweeps = False,
-    throughput: _Throughput = False,
-    busy: _Busy = False,
-    quick: _Quick = False,
-    json: _Json = None,
-    report: _Report = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|PATH", help="Again for more of them [default: IOG_MODEL]."),
+    ] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="As of IOG_ENGINE; again for more [default: IOG_ENGINE]."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="As of IOG_PRECISION; again for more [default: IOG_PRECISION]."),
+    ] = None,
+    image_size: Annotated[
+        str, typer.Option(metavar="WxH,...", help="Sizes of the photographs, in pixels.")
+    ] = "1920x1080,4000x3000",
+    rounds: Annotated[int, typer.Option(min=1, help="Clicks of each kind on each photograph.")] = 7,
+    sweeps: Annotated[
+        bool,
+        typer.Option(
+            "--sweeps",
+            help="Also the first model against image size, box size, clicks and mask area.",
+        ),
+    ] = False,
+    throughput: Annotated[
+        bool, typer.Option("--throughput", help="Also one worker against one for each core.")
+    ] = False,
+    busy: Annotated[
+        bool,
+        typer.Option(
+            "--busy", help="Also next clicks on torch while every core is busy otherwise."
+        ),
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A fifth of the work; do not quote its figures.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the rows as JSON into this file.", dir_okay=False)
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write DATE-CPU.md with tables and plots into this folder.", file_okay=False
+        ),
+    ] = None,
 ) -> None:
     """Measure cold start, first click and next click, in turns with the stock function."""
     settings = Settings.from_env()

@@ -19,105 +19,89 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-_Data = Annotated[
-    str,
-    typer.Option(
-        metavar="FORMAT:PATH",
-        help="voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR or "
-        "masks:DIR_OR_TAR.",
-    ),
-]
-_Split = Annotated[
-    str | None,
-    typer.Option(
-        help="The part of the data to score [default: val; of a CVAT export everything].",
-        show_default=False,
-    ),
-]
-_HoldOut = Annotated[
-    float | None,
-    typer.Option(
-        min=0.01,
-        max=0.99,
-        metavar="FRACTION",
-        help="Only the photographs that `iog train` with the same hold_out was not trained on.",
-    ),
-]
-_Download = Annotated[
-    bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
-]
-_Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME|PATH",
-        help="Name or path of weights, or grabcut, box or ellipse; give it several times to "
-        "compare [default: IOG_MODEL].",
-    ),
-]
-_Protocol = Annotated[
-    Literal["annotator", "official"],
-    typer.Option(help="IoU after each click, or one click and nine thresholds."),
-]
-_Engine = Annotated[
-    str | None, typer.Option(help="As of IOG_ENGINE [default: IOG_ENGINE].", show_default=False)
-]
-_Precision = Annotated[
-    str | None,
-    typer.Option(help="As of IOG_PRECISION [default: IOG_PRECISION].", show_default=False),
-]
-_Clicks = Annotated[
-    int, typer.Option(min=1, max=20, help="Clicks per object, the first one included.")
-]
-_Jitter = Annotated[
-    float,
-    typer.Option(min=0, metavar="PX", help="Standard deviation of the box's sides, in pixels."),
-]
-_CountClicks = Annotated[
-    bool, typer.Option("--noc", help="Also count the clicks to IoU 0.85 and 0.90, up to 20.")
-]
-_VaryBox = Annotated[
-    bool, typer.Option("--vary-box", help="Also score the box alone and careless boxes.")
-]
-_Seed = Annotated[int, typer.Option(min=0, help="Random seed of --jitter and --vary-box.")]
-_LegacyStretch = Annotated[
-    bool,
-    typer.Option("--legacy-stretch", help="Official: threshold the saved images' grey levels."),
-]
-_SaveMasks = Annotated[
-    bool,
-    typer.Option("--save-masks", help="Official: write OUT/MODEL/run_0/Results/IMAGE-OBJECT.png."),
-]
-_Limit = Annotated[
-    int | None, typer.Option(min=1, help="So many objects only, spread over the data set.")
-]
-_Out = Annotated[
-    Path | None,
-    typer.Option(
-        help="Write report.json, report.md, plots and contact sheets into this folder; the same "
-        "command goes on where it was stopped.",
-        file_okay=False,
-    ),
-]
-
 
 def evaluate(
-    data: _Data,
-    split: _Split = None,
-    hold_out: _HoldOut = None,
-    download: _Download = False,
-    model: _Models = None,
-    engine: _Engine = None,
-    precision: _Precision = None,
-    protocol: _Protocol = "annotator",
-    clicks: _Clicks = 4,
-    jitter: _Jitter = 0.0,
-    noc: _CountClicks = False,
-    vary_box: _VaryBox = False,
-    seed: _Seed = 0,
-    legacy_stretch: _LegacyStretch = False,
-    save_masks: _SaveMasks = False,
-    limit: _Limit = None,
-    out: _Out = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT:PATH",
+            help="voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR or "
+            "masks:DIR_OR_TAR.",
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The part of the data to score [default: val; of a CVAT export everything].",
+            show_default=False,
+        ),
+    ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            metavar="FRACTION",
+            help="Only the photographs that `iog train` with the same hold_out was not trained on.",
+        ),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="First fetch what VOC or SBD lack in their folder.")
+    ] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Name or path of weights, or grabcut, box or ellipse; give it several times to "
+            "compare [default: IOG_MODEL].",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="As of IOG_ENGINE [default: IOG_ENGINE].", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="As of IOG_PRECISION [default: IOG_PRECISION].", show_default=False),
+    ] = None,
+    protocol: Annotated[
+        Literal["annotator", "official"],
+        typer.Option(help="IoU after each click, or one click and nine thresholds."),
+    ] = "annotator",
+    clicks: Annotated[
+        int, typer.Option(min=1, max=20, help="Clicks per object, the first one included.")
+    ] = 4,
+    jitter: Annotated[
+        float,
+        typer.Option(min=0, metavar="PX", help="Standard deviation of the box's sides, in pixels."),
+    ] = 0.0,
+    noc: Annotated[
+        bool, typer.Option("--noc", help="Also count the clicks to IoU 0.85 and 0.90, up to 20.")
+    ] = False,
+    vary_box: Annotated[
+        bool, typer.Option("--vary-box", help="Also score the box alone and careless boxes.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of --jitter and --vary-box.")] = 0,
+    legacy_stretch: Annotated[
+        bool,
+        typer.Option("--legacy-stretch", help="Official: threshold the saved images' grey levels."),
+    ] = False,
+    save_masks: Annotated[
+        bool,
+        typer.Option(
+            "--save-masks", help="Official: write OUT/MODEL/run_0/Results/IMAGE-OBJECT.png."
+        ),
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="So many objects only, spread over the data set.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write report.json, report.md, plots and contact sheets into this folder; the "
+            "same command goes on where it was stopped.",
+            file_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Score models: a tight box and a click inside, then clicks on the largest error."""
     official = protocol == "official"

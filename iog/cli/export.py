@@ -27,22 +27,22 @@ _PROMPTS: Final = {
 }
 """Boxes and clicks on the example photographs."""
 
-_Models = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="NAME|PATH...", help="Weights [default: IOG_MODEL].", show_default=False
-    ),
-]
-_Output = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of exports, for elsewhere [default: openvino in IOG_WEIGHTS_DIR].",
-        file_okay=False,
-    ),
-]
 
-
-def export(model: _Models = None, output: _Output = None) -> None:
+def export(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME|PATH...", help="Weights [default: IOG_MODEL].", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of exports, for elsewhere [default: openvino in IOG_WEIGHTS_DIR].",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
     """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
     from iog.engines.engine import read_manifest
     from iog.engines.export import export as write

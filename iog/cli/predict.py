@@ -21,75 +21,62 @@ __all__ = ["predict"]
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-_Image = Annotated[Path, typer.Argument(help="The image file.", dir_okay=False, exists=True)]
-_Boxes = Annotated[
-    list[str],
-    typer.Option(
-        metavar="X1,Y1,X2,Y2",
-        help="Two corners around an object, in image pixels; again for another object.",
-    ),
-]
-_Positive = Annotated[
-    list[str] | None, typer.Option(metavar="X,Y", help="A point on the object; any number of them.")
-]
-_Negative = Annotated[
-    list[str] | None,
-    typer.Option(metavar="X,Y", help="A point on the background; any number of them."),
-]
-_Model = Annotated[
-    str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
-]
-_Threshold = Annotated[
-    float | None,
-    typer.Option(help="Probability above which a pixel is object [default: the model's]."),
-]
-_Form = Annotated[
-    str | None,
-    typer.Option(
-        metavar="rle|polygon|png",
-        help="Print one JSON entry for each box: tight box, score, area, mask in this form.",
-    ),
-]
-_Tolerance = Annotated[
-    float | None,
-    typer.Option(help="Pixels by which outlines may be simplified [default: 1]; 0 is exact."),
-]
-_Largest = Annotated[
-    int | None, typer.Option(help="Keep so many of each mask's largest components [default: all].")
-]
-_FillHoles = Annotated[
-    float | None, typer.Option(help="Fill holes of at most so many pixels [default: none].")
-]
-_Output = Annotated[
-    Path | None,
-    typer.Option(
-        help="Write the mask to this PNG file, 0 and 255 [default, when nothing else is asked "
-        "for: the image's name with -mask.png, in this folder]."
-    ),
-]
-_Overlay = Annotated[
-    Path | None, typer.Option(help="Write the image with mask and prompts drawn in.")
-]
-_Json = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Write the function's JSON answer; - is the terminal."),
-]
-
-
 def predict(
-    image: _Image,
-    box: _Boxes,
-    point: _Positive = None,
-    negative: _Negative = None,
-    model: _Model = None,
-    threshold: _Threshold = None,
-    output: _Output = None,
-    overlay: _Overlay = None,
-    json: _Json = None,
-    form: _Form = None,
-    tolerance: _Tolerance = None,
-    largest: _Largest = None,
-    fill_holes: _FillHoles = None,
+    image: Annotated[Path, typer.Argument(help="The image file.", dir_okay=False, exists=True)],
+    box: Annotated[
+        list[str],
+        typer.Option(
+            metavar="X1,Y1,X2,Y2",
+            help="Two corners around an object, in image pixels; again for another object.",
+        ),
+    ],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y", help="A point on the object; any number of them."),
+    ] = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y", help="A point on the background; any number of them."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability above which a pixel is object [default: the model's]."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the mask to this PNG file, 0 and 255 [default, when nothing else is asked "
+            "for: the image's name with -mask.png, in this folder]."
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Write the image with mask and prompts drawn in.")
+    ] = None,
+    json: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the function's JSON answer; - is the terminal."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            metavar="rle|polygon|png",
+            help="Print one JSON entry for each box: tight box, score, area, mask in this form.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Pixels by which outlines may be simplified [default: 1]; 0 is exact."),
+    ] = None,
+    largest: Annotated[
+        int | None,
+        typer.Option(help="Keep so many of each mask's largest components [default: all]."),
+    ] = None,
+    fill_holes: Annotated[
+        float | None, typer.Option(help="Fill holes of at most so many pixels [default: none].")
+    ] = None,
 ) -> None:
     """Segment the objects in the boxes of one image.
 

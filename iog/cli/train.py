@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,75 +20,66 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_Recipe = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="A TOML file, or a name from `training/configs/`.")
-]
-_Data = Annotated[
-    str, typer.Option(metavar="FORMAT:PATH", help="The objects, as for `iog evaluate`.")
-]
-_Split = Annotated[
-    str | None,
-    typer.Option(help="The part to learn from [default: train; of an export everything]."),
-]
-_Validation = Annotated[
-    str | None,
-    typer.Option(metavar="FORMAT:PATH", help="The objects to be judged by [default: as --data]."),
-]
-_ValidationSplit = Annotated[str, typer.Option(help="The part to be judged by.")]
-_Initial = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|PATH",
-        help="Weights to start from: a model, a checkpoint, or a backbone's from ImageNet.",
-    ),
-]
-_Out = Annotated[
-    Path,
-    typer.Option(help="The run's folder; a run that lies there goes on.", file_okay=False),
-]
-_Steps = Annotated[
-    int | None,
-    typer.Option(min=1, help="Steps of the whole run; more of them make a finished run longer."),
-]
-_Epochs = Annotated[float | None, typer.Option(min=0.0, help="Passes over the data, instead.")]
-_Batch = Annotated[int | None, typer.Option(min=1, help="Examples at once.")]
-_Rate = Annotated[
-    float | None, typer.Option(min=0, help="Learning rate; the backbone's keeps its ratio to it.")
-]
-_HoldOut = Annotated[
-    float | None,
-    typer.Option(min=0.0, max=0.99, help="Fraction of the photographs kept to be judged by."),
-]
-_Precision = Annotated[str | None, typer.Option(help="fp32, bf16, or on CUDA fp16.")]
-_Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random.")]
-_Workers = Annotated[int | None, typer.Option(min=0, help="Processes that prepare examples.")]
-_Threads = Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 takes all.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-_Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: crop.input_size=320."),
-]
-
 
 def train(
-    recipe: _Recipe,
-    data: _Data,
-    split: _Split = None,
-    validation: _Validation = None,
-    val_split: _ValidationSplit = "val",
-    initial: _Initial = None,
-    out: _Out = Path("runs/train"),
-    steps: _Steps = None,
-    epochs: _Epochs = None,
-    batch: _Batch = None,
-    lr: _Rate = None,
-    hold_out: _HoldOut = None,
-    precision: _Precision = None,
-    seed: _Seed = None,
-    workers: _Workers = None,
-    threads: _Threads = None,
-    device: _Device = "auto",
-    settings: _Set = None,
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="A TOML file, or a name from `training/configs/`."),
+    ],
+    data: Annotated[
+        str, typer.Option(metavar="FORMAT:PATH", help="The objects, as for `iog evaluate`.")
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(help="The part to learn from [default: train; of an export everything]."),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT:PATH", help="The objects to be judged by [default: as --data]."
+        ),
+    ] = None,
+    val_split: Annotated[str, typer.Option(help="The part to be judged by.")] = "val",
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Weights to start from: a model, a checkpoint, or a backbone's from ImageNet.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help="The run's folder; a run that lies there goes on.", file_okay=False),
+    ] = Path("runs/train"),
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Steps of the whole run; more of them make a finished run longer."
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(min=0.0, help="Passes over the data, instead.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples at once.")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(min=0, help="Learning rate; the backbone's keeps its ratio to it."),
+    ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.99, help="Fraction of the photographs kept to be judged by."),
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16, or on CUDA fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that prepare examples.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=0, help="CPU threads; 0 takes all.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: crop.input_size=320."),
+    ] = None,
 ) -> None:
     """Train a network, or go on with the run in --out."""
     epochs = 0.0 if steps and epochs is None else epochs
@@ -200,9 +193,9 @@ def _objects(
     return learn, open_dataset(data, split=val_split)
 
 
-def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context manager of a Report
-    from contextlib import contextmanager
-
+@contextmanager
+def _progress(steps: int, *, shown: bool) -> Iterator[Any]:
+    """A bar while the block runs; yields what takes the reports of a training."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -213,15 +206,11 @@ def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context ma
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(
-        *columns,
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rate]}"),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
+    columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rate = TextColumn("{task.fields[rate]}")
+    console = Console(stderr=True)
+    bar = Progress(*columns, TimeRemainingColumn(), rate, console=console, disable=not shown)
+    task = bar.add_task("training", total=steps, rate="")
 
     class Report:
         told = False
@@ -236,13 +225,8 @@ def _progress(steps: int, *, shown: bool) -> Any:  # noqa: ANN401 - a context ma
                 bar.update(task, rate=f"{row['samples_per_s']:.1f}/s")
                 bar.console.print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
 
-    @contextmanager
-    def running() -> Any:  # noqa: ANN401
-        try:
-            yield Report()
-        finally:
-            if bar.live.is_started:
-                bar.stop()
-
-    task = bar.add_task("training", total=steps, rate="")
-    return running()
+    try:
+        yield Report()
+    finally:
+        if bar.live.is_started:
+            bar.stop()

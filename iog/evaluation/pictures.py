@@ -112,8 +112,7 @@ def write_plots(folder: Path, results: Sequence[Result], *, column: int) -> dict
         from matplotlib.figure import Figure
     except ImportError:
         return {}
-    at = results[0].columns[column]
-    at = at if at == "1 click" else f"threshold {at}"
+    at = results[0].at(column)
     figures = {
         "iou-mean.png": ("Mean IoU", _means),
         "iou-histogram.png": (f"Distribution of the IoU ({at})", _histogram),
@@ -132,10 +131,9 @@ def write_plots(folder: Path, results: Sequence[Result], *, column: int) -> dict
 
 def _means(axes: Axes, result: Result, column: int, colour: str) -> None:
     table = np.array([score.ious for score in result.scores])
-    clicks = result.columns[0] == "1 click"
-    places = np.arange(1, table.shape[1] + 1) / (1 if clicks else 10)
+    places = np.arange(1, table.shape[1] + 1) / (1 if result.by_clicks else 10)
     axes.plot(places, table.mean(axis=0), "o-", color=colour, label=result.name)
-    axes.set_xlabel("clicks" if clicks else "threshold")
+    axes.set_xlabel("clicks" if result.by_clicks else "threshold")
     axes.set_ylabel("mean IoU")
     axes.set_xticks(places)
 

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -146,41 +147,32 @@ class AnnotatorProtocol:
     def score(self, segmenter: Segmenter, sample: Sample) -> ObjectScore:
         """Score one object."""
         prompt = self.prompt(sample)
-        first, ious, times = self._click(segmenter, sample, prompt)
-        figures = {"boundary_f": boundary_f(first.mask, sample.mask, sample.void)}
+        steps = self._steps(segmenter, sample, prompt)
+        ious = [step.iou for step in steps]
+        times = [step.milliseconds for step in steps]
+        figures = {"boundary_f": boundary_f(steps[0].mask, sample.mask, sample.void)}
         if self.count_clicks:
             figures |= {f"noc_{target}": _clicks_to(target / 100, ious) for target in TARGETS}
         if self.vary_box:
             figures |= self._other_boxes(segmenter, sample, prompt)
-        return ObjectScore(
-            image_id=sample.image_id,
-            object_index=sample.object_index,
-            category=sample.category,
-            subset=sample.subset,
-            ious=tuple((ious + ious[-1:] * self.clicks)[: self.clicks]),
-            area=int(np.count_nonzero(sample.mask)),
+        return ObjectScore.of(
+            sample,
+            (ious + ious[-1:] * self.clicks)[: self.clicks],
             figures=figures,
             first_ms=times[0],
             next_ms=tuple(times[1 : self.clicks]),
         )
 
-    def _click(
-        self, segmenter: Segmenter, sample: Sample, prompt: Prompt
-    ) -> tuple[Step, list[float], list[float]]:
-        """The first step, and the IoU and time of every step."""
+    def _steps(self, segmenter: Segmenter, sample: Sample, prompt: Prompt) -> list[Step]:
+        """The object's clicks; with ``count_clicks`` until every target is reached."""
         most = max(self.clicks, MOST_CLICKS) if self.count_clicks else self.clicks
-        steps = annotate(segmenter, sample, prompt, threshold=self.threshold)
-        first = next(steps)
-        ious, times = [first.iou], [first.milliseconds]
-        while len(ious) < most and not (
-            len(ious) >= self.clicks and max(ious) >= max(TARGETS) / 100
-        ):
-            step = next(steps, None)
-            if step is None:
+        steps: list[Step] = []
+        for step in islice(annotate(segmenter, sample, prompt, threshold=self.threshold), most):
+            steps.append(step)
+            reached = max(each.iou for each in steps) >= max(TARGETS) / 100
+            if reached and len(steps) >= self.clicks:
                 break
-            ious.append(step.iou)
-            times.append(step.milliseconds)
-        return first, ious, times
+        return steps
 
     def _other_boxes(
         self, segmenter: Segmenter, sample: Sample, prompt: Prompt
@@ -249,17 +241,10 @@ class OfficialProtocol:
         key = (sample.image_id, sample.object_index)
         probability = segmenter.predict(sample.image, prompt, image_key=key)
         if self.masks is not None:
-            _write(
-                self.masks / f"{sample.image_id}-{sample.object_index}.png", stretched(probability)
-            )
-        return ObjectScore(
-            image_id=sample.image_id,
-            object_index=sample.object_index,
-            category=sample.category,
-            subset=sample.subset,
-            ious=threshold_ious(probability, sample, legacy_stretch=self.legacy_stretch),
-            area=int(np.count_nonzero(sample.mask)),
-        )
+            name = f"{sample.image_id}-{sample.object_index}.png"
+            _write(self.masks / name, stretched(probability))
+        ious = threshold_ious(probability, sample, legacy_stretch=self.legacy_stretch)
+        return ObjectScore.of(sample, ious)
 
     def prompt(self, sample: Sample) -> Prompt:
         """The tight box, and the click that training used: found in the network frame."""

@@ -51,6 +51,15 @@ class Result:
     scores: Sequence[ObjectScore]
 
     @property
+    def by_clicks(self) -> bool:
+        """Whether the columns are clicks."""
+        return self.columns[0] == "1 click"
+
+    def at(self, column: int) -> str:
+        """What a column belongs to: ``2 clicks`` or ``threshold 0.5``."""
+        return self.columns[column] if self.by_clicks else f"threshold {self.columns[column]}"
+
+    @property
     def summaries(self) -> dict[str, Summary]:
         """By part of the data set; see ``by_subset``."""
         return by_subset(self.scores)
@@ -60,7 +69,7 @@ def iou_table(results: Sequence[Result]) -> Table:
     """Mean IoU of every model on every part of the data set."""
     columns = results[0].columns
     shown = _shown(len(columns))
-    clicks = columns[0] == "1 click"
+    clicks = results[0].by_clicks
     rows = []
     for result in results:
         summaries = result.summaries
@@ -84,10 +93,7 @@ def figure_table(results: Sequence[Result]) -> Table:
     """Further scores and times over all objects; a column for each model."""
     names = {
         "boundary_f": "boundary F after 1 click",
-        **{
-            f"noc_{target}": f"clicks to IoU 0.{target}, at most {MOST_CLICKS}"
-            for target in TARGETS
-        },
+        **{f"noc_{t}": f"clicks to IoU 0.{t}, at most {MOST_CLICKS}" for t in TARGETS},
         "box_only": "IoU of the box alone",
         **{f"jitter_{p}": f"IoU after 1 click, box off by {p} %" for p in JITTERS},
     }
@@ -125,7 +131,7 @@ def _latency(latency: Latency | None) -> str:
 
 def best_column(result: Result) -> int:
     """The column that the report looks at: the first click, or the best threshold."""
-    if result.columns[0] == "1 click":
+    if result.by_clicks:
         return 0
     return int(np.argmax(np.mean([score.ious for score in result.scores], axis=0)))
 
@@ -199,15 +205,14 @@ def _page(
 ) -> list[str]:
     """The paragraphs of the page."""
     run = settings[0]
-    clicks = results[0].columns[0] == "1 click"
-    told = (
-        f"`{run['data']}`, {_part(run)}: a box and a click inside the object, then "
-        f"clicks on the largest error."
-        if clicks
-        else f"`{run['data']}`, {_part(run)}: the official protocol, IoU above each threshold."
+    protocol = (
+        "a box and a click inside the object, then clicks on the largest error."
+        if results[0].by_clicks
+        else "the official protocol, IoU above each threshold."
     )
     means = iou_table(results)
-    page = ["# Evaluation", told, f"{means.title}:", means.markdown()]
+    page = ["# Evaluation", f"`{run['data']}`, {_part(run)}: {protocol}"]
+    page += [f"{means.title}:", means.markdown()]
     figures = figure_table(results)
     if figures.rows:
         page += [
@@ -219,8 +224,7 @@ def _page(
         ]
     page += [f"## {title}\n\n![{title}]({name})" for name, title in plots.items()]
     for result in results:
-        column = result.columns[best_column(result)]
-        at = column if clicks else f"threshold {column}"
+        at = result.at(best_column(result))
         for name, title in SHEETS.items():
             page.append(
                 f"## {result.name}: {title.lower()}\n\nIoU ({at}), category, image; left the "

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dataloaders.samples import Sample
+
 __all__ = [
     "BOUNDARY_TOLERANCE",
     "GOOD",
@@ -94,6 +96,13 @@ class ObjectScore:
     """Time of the first click."""
     next_ms: tuple[float, ...] = ()
     """Time of each further click."""
+
+    @classmethod
+    def of(cls, sample: Sample, ious: Sequence[float], **more: Any) -> ObjectScore:  # noqa: ANN401
+        """The score of a sample; ``more`` are further fields."""
+        area = int(np.count_nonzero(sample.mask))
+        who = sample.image_id, sample.object_index, sample.category, sample.subset
+        return cls(*who, tuple(ious), area, **more)
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ObjectScore:

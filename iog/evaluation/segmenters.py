@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,10 +21,8 @@ from iog.settings import Settings, available_cores
 
 __all__ = [
     "BASELINES",
+    "Baseline",
     "Candidate",
-    "FullBox",
-    "GrabCut",
-    "InscribedEllipse",
     "PredictorSegmenter",
     "Segmenter",
     "candidate",
@@ -67,64 +65,56 @@ class PredictorSegmenter:
         return self._predictor.probability(prompt)
 
 
-class FullBox:
+@dataclass(frozen=True)
+class Baseline:
+    """What a model has to beat: a mask [H, W] from the image and the prompt."""
+
+    segment: Callable[[NDArray[np.uint8], Prompt], NDArray[np.bool_]]
+
+    def predict(
+        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
+    ) -> NDArray[np.float32]:
+        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
+        return self.segment(image, prompt).astype(np.float32)
+
+
+def _full_box(image: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.bool_]:
     """The box, filled; clicks change nothing."""
-
-    def predict(
-        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
-    ) -> NDArray[np.float32]:
-        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
-        out = np.zeros(image.shape[:2], np.float32)
-        x0, y0, x1, y1 = _pixels(prompt.box, image)
-        out[y0:y1, x0:x1] = 1
-        return out
+    out = np.zeros(image.shape[:2], np.bool_)
+    x0, y0, x1, y1 = _pixels(prompt.box, image)
+    out[y0:y1, x0:x1] = True
+    return out
 
 
-class InscribedEllipse:
+def _inscribed_ellipse(image: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.bool_]:
     """The ellipse that touches the box's four sides; clicks change nothing."""
-
-    def predict(
-        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
-    ) -> NDArray[np.float32]:
-        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
-        x1, y1, x2, y2 = prompt.box
-        rows, columns = (np.arange(length) + 0.5 for length in image.shape[:2])
-        across = ((2 * columns - x1 - x2) / (x2 - x1)) ** 2
-        down = ((2 * rows - y1 - y2) / (y2 - y1)) ** 2
-        return (across[None, :] + down[:, None] <= 1).astype(np.float32)
+    x1, y1, x2, y2 = prompt.box
+    rows, columns = (np.arange(length) + 0.5 for length in image.shape[:2])
+    across = ((2 * columns - x1 - x2) / (x2 - x1)) ** 2
+    down = ((2 * rows - y1 - y2) / (y2 - y1)) ** 2
+    return np.asarray(across[None, :] + down[:, None] <= 1, np.bool_)
 
 
-class GrabCut:
+def _grabcut(image: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.bool_]:
     """OpenCV's GrabCut (Rother et al., SIGGRAPH 2004) with the box and the clicks.
 
     Outside the box is certain background, inside it probable object, and a small disc around each
     click is certain. Where that leaves no background, or the cut keeps nothing, the box is the
     answer.
     """
-
-    def predict(
-        self, image: NDArray[np.uint8], prompt: Prompt, *, image_key: Hashable = None
-    ) -> NDArray[np.float32]:
-        """Probability 0 or 1, float32 [H, W]; see ``Segmenter``."""
-        x0, y0, x1, y1 = _pixels(prompt.box, image)
-        labels = np.full(image.shape[:2], cv2.GC_BGD, np.uint8)
-        labels[y0:y1, x0:x1] = cv2.GC_PR_FGD
-        clicks = ((prompt.pos_points, cv2.GC_FGD), (prompt.neg_points, cv2.GC_BGD))
-        for points, label in clicks:
-            for x, y in points:
-                centre = (math.floor(x), math.floor(y))
-                cv2.circle(labels, centre, CLICK_RADIUS, label, cv2.FILLED)
-        object_ = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
-        if object_.all() or not object_.any():
-            return object_.astype(np.float32)
-        cv2.setRNGSeed(0)  # its clusters begin at random
-        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-        bgr = np.ascontiguousarray(image[..., ::-1])
-        cv2.grabCut(
-            bgr, labels, (0, 0, 1, 1), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK
-        )
-        found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
-        return (found if found.any() else object_).astype(np.float32)
+    labels = np.where(_full_box(image, prompt), cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    for points, label in ((prompt.pos_points, cv2.GC_FGD), (prompt.neg_points, cv2.GC_BGD)):
+        for x, y in points:
+            cv2.circle(labels, (math.floor(x), math.floor(y)), CLICK_RADIUS, label, cv2.FILLED)
+    object_ = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    if object_.all() or not object_.any():
+        return object_
+    cv2.setRNGSeed(0)  # its clusters begin at random
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    cv2.grabCut(bgr, labels, (0, 0, 1, 1), *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return found if found.any() else object_
 
 
 def _pixels(box: Box, image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
@@ -132,18 +122,14 @@ def _pixels(box: Box, image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     visible = clamp_box(box, (image.shape[0], image.shape[1]))
     if visible is None:
         return 0, 0, 0, 0
-    return (
-        math.floor(visible[0]),
-        math.floor(visible[1]),
-        math.ceil(visible[2]),
-        math.ceil(visible[3]),
-    )
+    x1, y1, x2, y2 = visible
+    return math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
 
 
 BASELINES: dict[str, Segmenter] = {
-    "box": FullBox(),
-    "ellipse": InscribedEllipse(),
-    "grabcut": GrabCut(),
+    "box": Baseline(_full_box),
+    "ellipse": Baseline(_inscribed_ellipse),
+    "grabcut": Baseline(_grabcut),
 }
 """By the name that `iog evaluate --model` takes."""
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from iog.evaluation.protocols import JITTERS, AnnotatorProtocol
 from iog.evaluation.scores import iou
-from iog.evaluation.segmenters import FullBox
+from iog.evaluation.segmenters import BASELINES
 from iog.prompts import Prompt
 from tests.evaluation.samples import Computed, Scripted, disc_sample
 
@@ -77,10 +77,10 @@ def test_jitter_moves_the_box_the_same_way_every_time() -> None:
     assert box != AnnotatorProtocol(threshold=0.5, jitter_px=3, seed=1).prompt(SAMPLE).box
     rows = np.arange(90) + 0.5
     inside = (rows > box[1] - 0.5) & (rows < box[3] + 0.5)
-    drawn = FullBox().predict(SAMPLE.image, Prompt(box)) > 0.5
+    drawn = BASELINES["box"].predict(SAMPLE.image, Prompt(box)) > 0.5
     assert not drawn[~inside].any()
     expected = iou(drawn, SAMPLE.mask, SAMPLE.void)
-    assert protocol.score(FullBox(), SAMPLE).ious == (expected,)
+    assert protocol.score(BASELINES["box"], SAMPLE).ious == (expected,)
 
 
 def test_a_box_that_errors_turn_over_or_push_out_stays_usable() -> None:

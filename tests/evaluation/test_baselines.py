@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from iog.evaluation.protocols import AnnotatorProtocol
-from iog.evaluation.segmenters import BASELINES, FullBox, GrabCut, InscribedEllipse
+from iog.evaluation.segmenters import BASELINES
 from iog.prompts import Prompt
 from tests.evaluation.samples import disc_sample
 
@@ -16,14 +16,14 @@ def image() -> NDArray[np.uint8]:
 
 
 def test_the_box_is_filled_and_clamped_to_the_image(image: NDArray[np.uint8]) -> None:
-    found = FullBox().predict(image, Prompt((-5.0, 10.0, 20.5, 90.0)))
+    found = BASELINES["box"].predict(image, Prompt((-5.0, 10.0, 20.5, 90.0)))
     assert found.sum() == 21 * 70
     assert found[10:, :21].all()
-    assert FullBox().predict(image, Prompt((90.0, 90.0, 99.0, 99.0))).sum() == 0
+    assert BASELINES["box"].predict(image, Prompt((90.0, 90.0, 99.0, 99.0))).sum() == 0
 
 
 def test_the_ellipse_touches_the_sides_of_the_box(image: NDArray[np.uint8]) -> None:
-    found = InscribedEllipse().predict(image, Prompt((10.0, 20.0, 70.0, 60.0)))
+    found = BASELINES["ellipse"].predict(image, Prompt((10.0, 20.0, 70.0, 60.0)))
     rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (20, 59, 10, 69)
     assert found.sum() == pytest.approx(np.pi * 30 * 20, rel=0.01)
@@ -32,15 +32,17 @@ def test_the_ellipse_touches_the_sides_of_the_box(image: NDArray[np.uint8]) -> N
 def test_grabcut_finds_what_differs_from_the_background() -> None:
     sample = disc_sample(side=80)
     prompt = Prompt(sample.tight_box(), ((40.5, 40.5),))
-    found = GrabCut().predict(sample.image, prompt) > 0.5
+    found = BASELINES["grabcut"].predict(sample.image, prompt) > 0.5
     assert np.count_nonzero(found != sample.mask) < 0.05 * np.count_nonzero(sample.mask)
 
 
 def test_grabcut_obeys_clicks() -> None:
     sample = disc_sample(side=80)
     beside, on = (36.5, 40.5), (14.5, 14.5)
-    first = GrabCut().predict(sample.image, Prompt((10.0, 10.0, 70.0, 70.0), ((40.5, 30.5),)))
-    found = GrabCut().predict(
+    first = BASELINES["grabcut"].predict(
+        sample.image, Prompt((10.0, 10.0, 70.0, 70.0), ((40.5, 30.5),))
+    )
+    found = BASELINES["grabcut"].predict(
         sample.image, Prompt((10.0, 10.0, 70.0, 70.0), ((40.5, 30.5), on), (beside,))
     )
     assert (first[40, 36], first[14, 14]) == (1, 0)
@@ -51,7 +53,7 @@ def test_grabcut_obeys_clicks() -> None:
 def test_grabcut_answers_boxes_of_every_size(
     image: NDArray[np.uint8], box: tuple[float, float, float, float]
 ) -> None:
-    found = GrabCut().predict(image, Prompt(box))
+    found = BASELINES["grabcut"].predict(image, Prompt(box))
     assert found.any()
     assert set(np.unique(found)) <= {0.0, 1.0}
 

@@ -10,7 +10,7 @@ from dataloaders.samples import Sample
 from iog.errors import DatasetError, SettingsError
 from iog.evaluation.protocols import AnnotatorProtocol
 from iog.evaluation.run import FILE, ScoreFile, chosen, read_ahead, score_objects
-from iog.evaluation.segmenters import InscribedEllipse
+from iog.evaluation.segmenters import BASELINES
 from tests.evaluation.samples import disc_sample
 
 
@@ -54,7 +54,7 @@ def test_an_object_that_cannot_be_read_ends_the_run_with_its_error() -> None:
             raise DatasetError("3.png is missing")
 
     with pytest.raises(DatasetError, match=r"3\.png is missing"):
-        list(score_objects(InscribedEllipse(), Broken(), PROTOCOL))
+        list(score_objects(BASELINES["ellipse"], Broken(), PROTOCOL))
 
 
 def test_a_few_objects_are_spread_over_the_data_set() -> None:
@@ -63,9 +63,9 @@ def test_a_few_objects_are_spread_over_the_data_set() -> None:
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
-    whole = list(score_objects(InscribedEllipse(), Discs(), PROTOCOL))
+    whole = list(score_objects(BASELINES["ellipse"], Discs(), PROTOCOL))
     stopped: Iterator[object] = score_objects(
-        InscribedEllipse(), Discs(), PROTOCOL, store=ScoreFile(tmp_path, SETTINGS)
+        BASELINES["ellipse"], Discs(), PROTOCOL, store=ScoreFile(tmp_path, SETTINGS)
     )
     for _ in range(4):
         next(stopped)
@@ -73,13 +73,13 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
         file.write('{"number": 4, "image_id": "pho')  # killed while it wrote
 
     discs, store = Discs(), ScoreFile(tmp_path, SETTINGS)
-    scores = list(score_objects(InscribedEllipse(), discs, PROTOCOL, store=store))
+    scores = list(score_objects(BASELINES["ellipse"], discs, PROTOCOL, store=store))
     assert discs.read == [4, 5, 6, 7, 8, 9]
     assert [s.ious for s in scores] == [s.ious for s in whole]
 
     again = Discs()
     store = ScoreFile(tmp_path, SETTINGS)
-    assert list(score_objects(InscribedEllipse(), again, PROTOCOL, store=store)) == scores
+    assert list(score_objects(BASELINES["ellipse"], again, PROTOCOL, store=store)) == scores
     assert again.read == []
     assert len((tmp_path / FILE).read_text().splitlines()) == 11
 
@@ -92,7 +92,7 @@ def test_scores_of_other_settings_are_not_continued(tmp_path: Path) -> None:
 
 def test_every_line_is_json(tmp_path: Path) -> None:
     store = ScoreFile(tmp_path, SETTINGS)
-    list(score_objects(InscribedEllipse(), Discs(), PROTOCOL, limit=3, store=store))
+    list(score_objects(BASELINES["ellipse"], Discs(), PROTOCOL, limit=3, store=store))
     header, *rows = (json.loads(line) for line in store.path.read_text().splitlines())
     assert header["settings"]["data"] == "discs"
     assert [row["number"] for row in rows] == [0, 3, 6]
