@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from dataloaders import DatasetError
-from dataloaders.samples import Sample, check_size, read_photo, require
+from dataloaders.samples import Entry, Listed, Sample, read_photo, require
 
 _LEAST_AREA, _LEAST_THICKNESS = 100.0, 2.0
 """An object that claims less, in pixels, is drawn to see whether any pixel is left of it."""
@@ -34,14 +34,12 @@ class _Photo:
 
 
 @dataclass(frozen=True)
-class _Object:
+class _Object(Entry):
     photo: _Photo
-    index: int
     shape: Shape
-    category: str
 
 
-class CocoObjects:
+class CocoObjects(Listed):
     """The objects of one JSON file: photographs and their objects in the file's order.
 
     Regions marked as crowds are void and no objects, and so do not count where they cover an
@@ -59,51 +57,29 @@ class CocoObjects:
     def __init__(self, path: Path, images: Path) -> None:
         content = _load(path)
         try:
-            self._objects = _objects(content)
+            self._entries: list[_Object] = _objects(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
                 f"{path} is not a COCO file of object instances: {error!r} in the way"
             ) from error
-        if not self._objects:
+        if not self._entries:
             raise DatasetError(f"{path} has no object with a mask")
         self._images = images
         advice = (
             f"{path} names it: give the folder with its photographs (COCO's are at "
             "https://cocodataset.org/#download, CVAT exports them with 'Save images')"
         )
-        for name in dict.fromkeys(entry.photo.file_name for entry in self._objects):
+        for name in dict.fromkeys(entry.photo.file_name for entry in self._entries):
             require(images / name, advice=advice)
 
-    def __len__(self) -> int:
-        return len(self._objects)
-
-    def subset(self, index: int) -> str:
-        """Nothing: one file is one part."""
-        del index
-        return ""
-
-    def image_id(self, index: int) -> str:
-        """The name of the photograph that object ``index`` is on, without decoding it."""
-        return Path(self._objects[index].photo.file_name).stem
-
     def __getitem__(self, index: int) -> Sample:
-        entry = self._objects[index]
+        entry = self._entries[index]
         path = self._images / entry.photo.file_name
-        image = read_photo(path)
-        mask = _draw(entry.shape, entry.photo)
-        check_size(path, image, mask.shape)
+        image, mask = read_photo(path), _draw(entry.shape, entry.photo)
         void = np.zeros(mask.shape, np.bool_)
         for crowd in entry.photo.crowds:
             void |= _draw(crowd, entry.photo)
-        return Sample(
-            image=image,
-            mask=mask,
-            void=void & ~mask,
-            image_id=Path(entry.photo.file_name).stem,
-            object_index=entry.index,
-            category=entry.category,
-            subset="",
-        )
+        return entry.sample(path, image, mask, void & ~mask)
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
@@ -133,9 +109,10 @@ def _objects(content: Any) -> list[_Object]:  # noqa: ANN401
             width=int(record["width"]),
             crowds=tuple(a["segmentation"] for a in annotations if _is_crowd(a)),
         )
+        name = Path(photo.file_name).stem
         single = [a for a in annotations if not _is_crowd(a) and _visible(a, photo)]
         found += [
-            _Object(photo, index, a["segmentation"], names.get(a["category_id"], ""))
+            _Object(name, index, names.get(a["category_id"], ""), "", photo, a["segmentation"])
             for index, a in enumerate(single)
         ]
     return found

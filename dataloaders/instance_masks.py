@@ -17,22 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataloaders import DatasetError
-from dataloaders.samples import Sample, check_size, decode_image
+from dataloaders.samples import Entry, Listed, Sample, decode_image
 
 VOID = 255
 
 
 @dataclass(frozen=True)
-class _Object:
+class _Object(Entry):
     image: str
     mask: str
-    subset: str
-    index: int
     instance: int
-    category: str
 
 
-class InstanceMasks:
+class InstanceMasks(Listed):
     """The objects of one split, by number.
 
     Args:
@@ -46,12 +43,13 @@ class InstanceMasks:
     def __init__(self, path: Path, *, split: str | None) -> None:
         self._files = _open(path)
         records: list[dict[str, Any]] = json.loads(self._files.read("manifest.json"))
-        self._objects = [
+        self._entries: list[_Object] = [
             _Object(
+                image_id=Path(record["image"]).stem,
                 image=record["image"],
                 mask=record["mask"],
                 subset=record["set"],
-                index=index,
+                object_index=index,
                 instance=int(instance["id"]),
                 category=instance["category"] or "",
             )
@@ -59,40 +57,18 @@ class InstanceMasks:
             if split is None or record["split"] == split
             for index, instance in enumerate(record["instances"])
         ]
-        if not self._objects:
+        if not self._entries:
             known = sorted({str(record["split"]) for record in records})
             raise DatasetError(f"{path} has no split {split!r}; it has: {', '.join(known)}")
 
-    def __len__(self) -> int:
-        return len(self._objects)
-
-    def subset(self, index: int) -> str:
-        """The part of the data set that object ``index`` comes from, without decoding it."""
-        return self._objects[index].subset
-
-    def image_id(self, index: int) -> str:
-        """The name of the photograph that object ``index`` is on, without decoding it."""
-        return Path(self._objects[index].image).stem
-
     def __getitem__(self, index: int) -> Sample:
-        entry = self._objects[index]
-        image, instances = self._photo(entry.image), self._png(entry.mask)
-        check_size(entry.image, image, instances.shape)
-        return Sample(
-            image=image,
-            mask=instances == entry.instance,
-            void=instances == VOID,
-            image_id=Path(entry.image).stem,
-            object_index=entry.index,
-            category=entry.category,
-            subset=entry.subset,
-        )
+        entry = self._entries[index]
+        instances = self._decoded(entry.mask, cv2.IMREAD_GRAYSCALE)
+        image = self._decoded(entry.image, cv2.IMREAD_COLOR_RGB)
+        return entry.sample(entry.image, image, instances == entry.instance, instances == VOID)
 
-    def _photo(self, name: str) -> NDArray[np.uint8]:
-        return decode_image(self._files.read(name), cv2.IMREAD_COLOR_RGB, name)
-
-    def _png(self, name: str) -> NDArray[np.uint8]:
-        return decode_image(self._files.read(name), cv2.IMREAD_GRAYSCALE, name)
+    def _decoded(self, name: str, flags: int) -> NDArray[np.uint8]:
+        return decode_image(self._files.read(name), flags, name)
 
 
 def _open(path: Path) -> _Folder | _Tar:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from dataloaders import DatasetError
-from dataloaders.samples import Sample, check_size, read_indices, read_names, read_photo, require
+from dataloaders.samples import Entry, Listed, Sample, read_indices, read_names, read_photo, require
 
 VOID = -1
 """The instance number of pixels that count neither way."""
@@ -58,12 +58,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class _Entry:
-    image_id: str
-    instance: Instance
+class _Object(Entry):
+    number: int
 
 
-class IndexedDataset:
+class IndexedDataset(Listed):
     """The objects of some photographs, photograph by photograph.
 
     An object's index within its photograph is its instance number less one, so that the names of
@@ -86,39 +85,19 @@ class IndexedDataset:
         check_files(source, image_ids)
         found = _indexed(source, image_ids, index)
         self._source = source
-        self._subset = subset
-        self._entries = [
-            _Entry(image_id, instance) for image_id in image_ids for instance in found[image_id]
+        self._entries: list[_Object] = [
+            _Object(image_id, number - 1, category, subset, number)
+            for image_id in image_ids
+            for number, category in found[image_id]
         ]
         if not self._entries:
             raise DatasetError(f"The photographs listed in {index.parent} have no object")
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def subset(self, index: int) -> str:
-        """The part of a larger data set that this one is."""
-        del index
-        return self._subset
-
-    def image_id(self, index: int) -> str:
-        """The name of the photograph that object ``index`` is on, without decoding it."""
-        return self._entries[index].image_id
 
     def __getitem__(self, index: int) -> Sample:
         entry = self._entries[index]
         path = self._source.photo(entry.image_id)
         image, instances = read_photo(path), self._source.instances(entry.image_id)
-        check_size(path, image, instances.shape)
-        return Sample(
-            image=image,
-            mask=instances == entry.instance.number,
-            void=instances == VOID,
-            image_id=entry.image_id,
-            object_index=entry.instance.number - 1,
-            category=entry.instance.category,
-            subset=self._subset,
-        )
+        return entry.sample(path, image, instances == entry.number, instances == VOID)
 
 
 def check_files(source: Source, image_ids: Sequence[str]) -> None:

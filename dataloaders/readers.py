@@ -12,7 +12,7 @@ from dataloaders.coco import CocoObjects
 from dataloaders.cvat_masks import open_cvat_masks
 from dataloaders.instance_masks import InstanceMasks
 from dataloaders.pascal import check_sbd, check_voc, open_sbd, open_voc, voc_ids
-from dataloaders.samples import Dataset, Sample
+from dataloaders.samples import Dataset, Selection
 
 FORMS = (
     "voc:ROOT, sbd:ROOT, voc+sbd:ROOT[,SBDROOT], coco:JSON,IMAGES, cvat-masks:DIR, masks:DIR_OR_TAR"
@@ -71,7 +71,7 @@ def missing_archives(spec: str) -> list[tuple[str, Path]]:
     return [(name, roots[name]) for name in kind.split("+") if _fails(checks[name], roots[name])]
 
 
-class Joined:
+class Joined(Selection):
     """Data sets one after another."""
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
@@ -80,20 +80,6 @@ class Joined:
 
     def __len__(self) -> int:
         return self._ends[-1]
-
-    def __getitem__(self, index: int) -> Sample:
-        part, place = self._find(index)
-        return part[place]
-
-    def subset(self, index: int) -> str:
-        """The part of the data set that object ``index`` comes from, without decoding it."""
-        part, place = self._find(index)
-        return part.subset(place)
-
-    def image_id(self, index: int) -> str:
-        """The name of the photograph that object ``index`` is on, without decoding it."""
-        part, place = self._find(index)
-        return part.image_id(place)
 
     def _find(self, index: int) -> tuple[Dataset, int]:
         number = bisect_right(self._ends, index)

@@ -6,6 +6,7 @@ A missing or broken file is reported in one sentence.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,75 @@ class Dataset(Protocol):
         """The name of the photograph that object ``index`` is on, without decoding it."""
 
 
-class Part:
+@dataclass(frozen=True)
+class Entry:
+    """What a reader knows of an object before it opens a file, in the words of ``Sample``."""
+
+    image_id: str
+    object_index: int
+    category: str
+    subset: str
+
+    def sample(
+        self,
+        name: str | Path,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        void: NDArray[np.bool_],
+    ) -> Sample:
+        """The object with its pixels; ``name`` is the photograph's, for the error's sentence.
+
+        Raises:
+            DatasetError: photograph and mask differ in size.
+        """
+        check_size(name, image, mask.shape)
+        known = (self.image_id, self.object_index, self.category, self.subset)
+        return Sample(image, mask, void, *known)
+
+
+class Listed:
+    """Objects that are listed when a data set is opened, and read when they are asked for."""
+
+    _entries: Sequence[Entry]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def subset(self, index: int) -> str:
+        """The part of the data set that object ``index`` comes from, without decoding it."""
+        return self._entries[index].subset
+
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""
+        return self._entries[index].image_id
+
+
+class Selection(ABC):
+    """Objects of other data sets."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def _find(self, index: int) -> tuple[Dataset, int]:
+        """The data set that holds object ``index``, and the object's number there."""
+
+    def __getitem__(self, index: int) -> Sample:
+        whole, place = self._find(index)
+        return whole[place]
+
+    def subset(self, index: int) -> str:
+        """The part of the data set that object ``index`` comes from, without decoding it."""
+        whole, place = self._find(index)
+        return whole.subset(place)
+
+    def image_id(self, index: int) -> str:
+        """The name of the photograph that object ``index`` is on, without decoding it."""
+        whole, place = self._find(index)
+        return whole.image_id(place)
+
+
+class Part(Selection):
     """Some objects of a data set.
 
     Args:
@@ -156,16 +225,8 @@ class Part:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Sample:
-        return self._whole[self._indices[index]]
-
-    def subset(self, index: int) -> str:
-        """The part of the data set that object ``index`` comes from, without decoding it."""
-        return self._whole.subset(self._indices[index])
-
-    def image_id(self, index: int) -> str:
-        """The name of the photograph that object ``index`` is on, without decoding it."""
-        return self._whole.image_id(self._indices[index])
+    def _find(self, index: int) -> tuple[Dataset, int]:
+        return self._whole, self._indices[index]
 
 
 def hold_out(objects: Dataset, share: float) -> tuple[Part, Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dataloaders.annotator import inside_point, next_click
+from dataloaders.annotator import inside_point
 from dataloaders.guidance import PixelXY, add_clicks, most_interior_point
 from iog.training.config import TrainingConfig, Upstream
 from iog.training.dataset import Example
@@ -166,17 +166,20 @@ def corrected_clicks(
     Returns:
         float32 [N, 2, S, S] in 0..255.
     """
-    out = []
-    for mask, truth, good, first in zip(
-        _bools(logits, above=0.0),
-        _bools(label, above=0.5),
-        _bools(valid, above=0.5),
-        maps.cpu().numpy(),
-        strict=True,
-    ):
-        inside, outside = _clicks(mask, truth, ~good, int(rng.integers(1, max_clicks + 1)), rng)
-        out.append(torch.from_numpy(add_clicks(first, inside, outside, fwhm=fwhm)))
-    return torch.stack(out).to(maps.device)
+
+    def choose(error: NDArray[np.bool_]) -> list[PixelXY]:
+        count = int(rng.integers(1, max_clicks + 1))
+        worst = most_interior_point(error)
+        points = [] if worst is None else [worst]
+        for _ in range(count - 1):
+            xy = inside_point(error, rng, depth=0.5)
+            if xy is None:
+                break
+            points.append(xy)
+            error = _without(error, xy)
+        return points
+
+    return _clicked(logits, label, valid, maps, choose, fwhm=fwhm)
 
 
 def upstream_click(
@@ -194,20 +197,38 @@ def upstream_click(
     Returns:
         float32 [N, 2, S, S] in 0..255.
     """
+
+    def choose(error: NDArray[np.bool_]) -> list[PixelXY]:
+        point = _upstream_point(error, slips)
+        return [] if point is None else [point]
+
+    label, valid, transposed = example.label, example.valid, slips.transposed_polarity
+    return _clicked(logits, label, valid, maps, choose, fwhm=fwhm, transposed=transposed)
+
+
+def _clicked(
+    logits: Tensor,
+    label: Tensor,
+    valid: Tensor,
+    maps: Tensor,
+    choose: Callable[[NDArray[np.bool_]], list[PixelXY]],
+    *,
+    fwhm: float,
+    transposed: bool = False,
+) -> Tensor:
+    """Guidance maps with clicks where ``choose`` wants them in each sample's errors, bool [S, S].
+
+    The truth at a click decides whether it is inside, or at its mirror image if ``transposed``.
+    """
+    errors = ((logits > 0) != (label > 0.5)) & (valid > 0.5)
+    truths = (label > 0.5).mT if transposed else label > 0.5
     out = []
-    for mask, truth, good, first in zip(
-        _bools(logits, above=0.0),
-        _bools(example.label, above=0.5),
-        _bools(example.valid, above=0.5),
-        maps.cpu().numpy(),
-        strict=True,
+    for error, truth, first in zip(
+        *(t[:, 0].cpu().numpy() for t in (errors, truths)), maps.cpu().numpy(), strict=True
     ):
-        found = _upstream_point((mask != truth) & good, slips)
         clicks: tuple[list[PixelXY], list[PixelXY]] = ([], [])
-        if found is not None:
-            x, y = found
-            row, column = (x, y) if slips.transposed_polarity else (y, x)
-            clicks[0 if truth[row, column] else 1].append(found)
+        for x, y in choose(error):
+            clicks[0 if truth[y, x] else 1].append((x, y))
         out.append(torch.from_numpy(add_clicks(first, *clicks, fwhm=fwhm)))
     return torch.stack(out).to(maps.device)
 
@@ -222,33 +243,6 @@ def _upstream_point(error: NDArray[np.bool_], slips: Upstream) -> PixelXY | None
     depth = cv2.distanceTransform(error.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return int(column), int(row)
-
-
-def _bools(maps: Tensor, *, above: float) -> NDArray[np.bool_]:
-    return (maps[:, 0] > above).cpu().numpy()
-
-
-def _clicks(
-    mask: NDArray[np.bool_],
-    truth: NDArray[np.bool_],
-    void: NDArray[np.bool_],
-    count: int,
-    rng: np.random.Generator,
-) -> tuple[list[PixelXY], list[PixelXY]]:
-    clicks: tuple[list[PixelXY], list[PixelXY]] = ([], [])
-    worst = next_click(mask, truth, void)
-    if worst is None:
-        return clicks
-    clicks[0 if worst.positive else 1].append(worst.xy)
-    error = (mask != truth) & ~void
-    for _ in range(count - 1):
-        xy = inside_point(error, rng, depth=0.5)
-        assert xy is not None
-        clicks[0 if truth[xy[1], xy[0]] else 1].append(xy)
-        error = _without(error, xy)
-        if not error.any():
-            break
-    return clicks
 
 
 def _without(error: NDArray[np.bool_], xy: PixelXY) -> NDArray[np.bool_]:
