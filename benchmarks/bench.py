@@ -221,15 +221,22 @@ def measure_busy(subject: Subject, plan: Plan, files: RequestFiles, *, say: Say)
                 ms = worker.ask("click", body=second)["ms"]
                 if turn:
                     times[what].append(ms)
-    fields: dict[str, Any] = {
-        "model": subject.model,
-        "engine": "torch",
-        "precision": "fp32",
-        "image_size": _name(size),
-        "note": subject.note,
-    }
+    torch = replace(subject, engine="torch", precision="fp32")
     for what, found in times.items():
-        yield measured(found, stock=None, what=what, **fields, **memory[what])
+        yield _row_of(torch, size, found, what=what, **memory[what])
+
+
+def _row_of(subject: Subject, size: SizeWH, times: list[float], **fields: Any) -> Row:  # noqa: ANN401
+    return measured(
+        times,
+        stock=None,
+        model=subject.model,
+        engine=subject.engine,
+        precision=subject.precision,
+        image_size=_name(size),
+        note=subject.note,
+        **fields,
+    )
 
 
 def measure_sweeps(
@@ -316,17 +323,8 @@ def measure_throughput(
         with closing(Served(workers=count, environment=environment)) as served:
             rate = asyncio.run(_rate(served.address, count, new_image, plan.seconds))
             memory = served.memory()
-        yield measured(
-            [1e3 / rate],
-            stock=None,
-            model=subject.model,
-            engine=subject.engine,
-            precision=subject.precision,
-            image_size=_name(size),
-            what=f"throughput_{count}x{threads}",
-            note=subject.note,
-            **memory,
-        )
+        what = f"throughput_{count}x{threads}"
+        yield _row_of(subject, size, [1e3 / rate], what=what, **memory)
 
 
 def _images(path: Path) -> Callable[[], bytes]:

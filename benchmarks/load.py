@@ -10,7 +10,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -61,16 +61,10 @@ def objects(image: str, *, size: Point, mix: Mix, chance: random.Random) -> list
         (middle[0] + chance.uniform(-0.1, 0.1) * width, middle[1]) for _ in range(mix.clicks - 1)
     ]
     points = [middle, *more]
+    request = {"image": image, "obj_bbox": [[x, y], [right, bottom]], "neg_points": []}
     return [
-        json.dumps(
-            {
-                "image": image,
-                "obj_bbox": [[x, y], [right, bottom]],
-                "pos_points": points[: count + 1],
-                "neg_points": [],
-            }
-        ).encode()
-        for count in range(mix.clicks)
+        json.dumps({**request, "pos_points": points[:count]}).encode()
+        for count in range(1, mix.clicks + 1)
     ]
 
 
@@ -147,7 +141,11 @@ def main() -> None:
     chance = random.Random(0)
     sessions = [objects(image, size=_PHOTO_SIZE, mix=mix, chance=chance) for _ in range(400)]
     rows: list[Row] = []
-    with _servers(max(options.replicas)) as servers:
+    # A small cache: objects come again in this test sooner than in real work.
+    small = {"IOG_CACHE_MB": "32", "IOG_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with contextlib.ExitStack() as stack:
+        started = (Served(workers=1, environment=small) for _ in range(max(options.replicas)))
+        servers = [stack.enter_context(contextlib.closing(each)).address for each in started]
         for replicas in options.replicas:
             for people in options.annotators:
                 # Before each run, as the machine may do something else besides.
@@ -155,38 +153,16 @@ def main() -> None:
                 print(f"alone: first click {first:.3f} s, further {later:.3f} s", flush=True)
                 load = Load(people, options.think, first, later, clicks=options.clicks)
                 chosen, seconds = servers[:replicas], options.seconds
-                answered = asyncio.run(
-                    at_work(chosen, sessions, mix, people=people, seconds=seconds)
-                )
+                work = at_work(chosen, sessions, mix, people=people, seconds=seconds)
+                answered = asyncio.run(work)
                 rows.append(_row(answered, load, replicas, options.seconds))
                 print(rows[-1], flush=True)
     if options.json:
-        options.json.write_text(
-            json.dumps(
-                {
-                    "cores": available_cores(),
-                    "think": options.think,
-                    "clicks": options.clicks,
-                    "rows": [asdict(row) for row in rows],
-                },
-                indent=1,
-            )
-        )
+        about = {"cores": available_cores(), "think": options.think, "clicks": options.clicks}
+        found = {**about, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(found, indent=1))
     if options.plot:
         _plot(rows, options.plot)
-
-
-@contextlib.contextmanager
-def _servers(count: int) -> Iterator[list[Address]]:
-    """Replicas on free ports of this machine."""
-    # A small cache: objects come again in this test sooner than in real work.
-    small = {"IOG_CACHE_MB": "32", "IOG_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    with contextlib.ExitStack() as stack:
-        started = [
-            stack.enter_context(contextlib.closing(Served(workers=1, environment=small)))
-            for _ in range(count)
-        ]
-        yield [served.address for served in started]
 
 
 async def _alone(server: Address, sessions: list[list[bytes]]) -> tuple[float, float]:
@@ -225,26 +201,25 @@ def _row(answered: list[Answered], load: Load, replicas: int, seconds: float) ->
 
 
 def _plot(rows: list[Row], path: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
     for number, replicas in enumerate(sorted({row.replicas for row in rows})):
         line = [row for row in rows if row.replicas == replicas]
         people = [row.annotators for row in line]
-        colour = f"C{number}"
         name = f"{replicas} replica" + ("s" if replicas > 1 else "")
-        left.plot(people, [row.throughput for row in line], "o", color=colour, label=name)
-        left.plot(people, [row.expected_throughput for row in line], "-", color=colour)
-        right.plot(people, [row.p95 for row in line], "o", color=colour, label=name)
-        right.plot(people, [row.expected_p95 for row in line], "-", color=colour)
+        for axes, measured, expected in (
+            (left, "throughput", "expected_throughput"),
+            (right, "p95", "expected_p95"),
+        ):
+            found = [getattr(row, measured) for row in line]
+            axes.plot(people, found, "o", color=f"C{number}", label=name)
+            axes.plot(people, [getattr(row, expected) for row in line], "-", color=f"C{number}")
     left.set(xlabel="annotators", ylabel="answers per second", title="throughput")
     right.set(xlabel="annotators", ylabel="seconds", title="95 % answered within", yscale="log")
     left.legend(title="points measured, lines forecast", fontsize="small")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -12,27 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.stock import Stock
 
 __all__ = ["main"]
-
-Reply = dict[str, Any]
-
-
-class _Subject(Protocol):
-    """What is measured."""
-
-    @property
-    def name(self) -> Mapping[str, object]:
-        """Engine and precision, and more."""
-
-    def answer(self, body: bytes) -> tuple[str, dict[str, float]]:
-        """The answer to a request, and the milliseconds of its stages."""
-
-    def forget(self) -> None:
-        """Make the next click a first one."""
 
 
 class _Ours:
@@ -68,58 +55,51 @@ def main() -> None:
     """Answer commands until stdin ends."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    weights = sys.argv[2] if sys.argv[1:2] == ["--stock"] else None
+
+    def say(reply: Mapping[str, object]) -> None:
+        print(json.dumps(reply), file=replies, flush=True)
+
     try:
-        subject: _Subject = _Ours() if weights is None else _stock(Path(weights))
+        subject = _stock(Path(sys.argv[2])) if sys.argv[1:2] == ["--stock"] else _Ours()
     except Exception as error:
-        print(json.dumps({"error": str(error)}), file=replies, flush=True)
+        say({"error": str(error)})
         return
     bodies: dict[str, bytes] = {}
-    commands: dict[str, Callable[[_Subject, dict[str, Any], dict[str, bytes]], Reply]] = {
-        "click": _click,
-        "memory": _memory,
-    }
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            reply = commands[command["do"]](subject, command, bodies)
+            say(_memory() if command["do"] == "memory" else _click(subject, command, bodies))
         except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), file=replies, flush=True)
+            say({"error": f"{type(error).__name__}: {error}"})
 
 
-def _stock(weights: Path) -> _Subject:
+def _stock(weights: Path) -> Stock:
     from benchmarks.stock import Stock  # torch
 
     return Stock(weights)
 
 
-def _body(command: dict[str, Any], bodies: dict[str, bytes]) -> bytes:
-    """The request's bytes, read before anything is timed."""
+def _click(
+    subject: _Ours | Stock, command: dict[str, Any], bodies: dict[str, bytes]
+) -> dict[str, object]:
     path = command["body"]
-    if path not in bodies:
+    if path not in bodies:  # read before anything is timed
         bodies.clear()  # a body of 50 megapixels is large
         bodies[path] = Path(path).read_bytes()
-    return bodies[path]
-
-
-def _click(subject: _Subject, command: dict[str, Any], bodies: dict[str, bytes]) -> Reply:
-    body = _body(command, bodies)
     if command.get("forget"):
         subject.forget()
     start = time.perf_counter()
-    text, stages = subject.answer(body)
-    ms = (time.perf_counter() - start) * 1e3
-    reply: Reply = {"ms": ms, "stages": stages, **subject.name}
+    text, stages = subject.answer(bodies[path])
+    reply = {"ms": (time.perf_counter() - start) * 1e3, "stages": stages, **subject.name}
     if command.get("area"):
         reply["area"] = text.count("1", 0, text.index("]]"))
     return reply
 
 
-def _memory(subject: _Subject, command: dict[str, Any], bodies: dict[str, bytes]) -> Reply:
+def _memory() -> Mapping[str, object]:
     from benchmarks.processes import memory_of  # late: a cold start is measured too
 
-    return dict(memory_of(["self"]))
+    return memory_of(["self"])
 
 
 if __name__ == "__main__":

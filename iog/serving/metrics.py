@@ -44,33 +44,17 @@ class Metrics:
         own.register(_WorkerProcesses(pids))
         info = Info("iog", "What answers the requests.", registry=own)
         info.info({name: str(about.get(name, "")) for name in _INFO})
-        self.in_flight = Gauge(
-            "iog_requests_in_flight", "Requests being received or answered.", registry=own
-        )
-        self.workers = Gauge(
-            "iog_workers", "Worker processes that can take a request.", registry=own
-        )
-        self.restarts = Gauge(
-            "iog_worker_restarts", "Worker processes replaced so far.", registry=own
-        )
-        self._requests = Counter(
-            "iog_requests", "Requests answered, by status.", ["status"], registry=own
-        )
-        self._seconds = Histogram(
-            "iog_request_seconds",
-            "Seconds from a request's first byte to its answer.",
-            buckets=_SECONDS,
-            registry=own,
-        )
-        self._stages = Summary(
-            "iog_stage_seconds", "Seconds spent in a stage.", ["stage"], registry=own
-        )
-        self._hits = Counter(
-            "iog_cache_hits", "Lookups that found something.", ["cache"], registry=own
-        )
-        self._misses = Counter(
-            "iog_cache_misses", "Lookups that found nothing.", ["cache"], registry=own
-        )
+        gauge, counter = partial(Gauge, registry=own), partial(Counter, registry=own)
+        self.in_flight = gauge("iog_requests_in_flight", "Requests being received or answered.")
+        self.workers = gauge("iog_workers", "Worker processes that can take a request.")
+        self.restarts = gauge("iog_worker_restarts", "Worker processes replaced so far.")
+        self._requests = counter("iog_requests", "Requests answered, by status.", ["status"])
+        told = "Seconds from a request's first byte to its answer."
+        self._seconds = Histogram("iog_request_seconds", told, buckets=_SECONDS, registry=own)
+        told = "Seconds spent in a stage."
+        self._stages = Summary("iog_stage_seconds", told, ["stage"], registry=own)
+        self._hits = counter("iog_cache_hits", "Lookups that found something.", ["cache"])
+        self._misses = counter("iog_cache_misses", "Lookups that found nothing.", ["cache"])
 
     def observe(self, *, status: int, seconds: float, report: Mapping[str, object]) -> None:
         """Count one answered request.
