@@ -123,11 +123,7 @@ class BenchWorker:
 
     def close(self) -> None:
         """End the process."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        self._process.wait()
+        self._process.communicate()  # the end of its stdin ends it
 
     def __enter__(self) -> BenchWorker:
         return self

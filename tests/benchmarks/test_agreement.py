@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.agreement import compare, table
+import benchmarks.agreement as agreement
+from benchmarks.agreement import compare, main, table
 from dataloaders.samples import Sample
 from tests.evaluation.samples import Scripted, disc_sample
 
@@ -83,3 +84,21 @@ def test_the_table_tells_points_of_the_same_number_of_clicks() -> None:
         ("torch fp32", "1", "1", "1.00000", "1.0000", "1.0000", "+0.000"),
         ("other", "1", "1", "0.50000", "0.5000", "0.5000", "-50.000"),
     )
+
+
+def test_masks_of_photographs_read_at_a_reduced_size_stay_near_those_read_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agreement, "_SCALES", (4.5,))
+    monkeypatch.setattr(agreement, "_BOXES", 1)
+    main(["--reduced", "--model", "iog-lite"])
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head == "| read at | boxes | IoU, mean | IoU, least |"
+    assert rows
+    assert all(float(row.split("|")[4]) > 0.9 for row in rows)
+
+
+def test_a_data_set_or_reduced_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "--reduced" in capsys.readouterr().err
