@@ -258,27 +258,25 @@ def measure_sweeps(
             say(f"sweep: {first.stem}")
             return _point(worker, at, first, later, rounds)
 
+        def clicked(at: float, size: SizeWH, width: float, height: float) -> Point:
+            """Of a box in the middle, its sides as fractions of the image's."""
+            x, y = 0.5 - width / 2, 0.5 - height / 2
+            box = x, y, x + width, y + height
+            return point(at, *(bodies.write(size, box=box, clicks=n) for n in (1, 2)))
+
         points = []
         for megapixels in [m for m in _MEGAPIXELS if not quick or m <= 12][::step]:
             size = _size(megapixels)
-            half = _BOX_PX / 2 / size[0], _BOX_PX / 2 / size[1]
-            box = 0.5 - half[0], 0.5 - half[1], 0.5 + half[0], 0.5 + half[1]
-            two = (bodies.write(size, box=box, clicks=n) for n in (1, 2))
-            points.append(point(megapixels, *two))
+            points.append(clicked(megapixels, size, _BOX_PX / size[0], _BOX_PX / size[1]))
         yield Curve("image size", "megapixels", tuple(points))
-        points = []
-        for side in _SIDES[::step]:
-            box = 0.5 - side / 2, 0.5 - side / 2, 0.5 + side / 2, 0.5 + side / 2
-            two = (bodies.write(_LARGE, box=box, clicks=n) for n in (1, 2))
-            points.append(point(side * side * 12, *two))
+        points = [clicked(side * side * 12, _LARGE, side, side) for side in _SIDES[::step]]
         yield Curve("box size", "megapixels of a 12-megapixel image", tuple(points))
         one = bodies.write(_USUAL, clicks=1)
         points = [point(n, one, bodies.write(_USUAL, clicks=n)) for n in _CLICKS[::step]]
         yield Curve("clicks", "clicks", tuple(points))
         points = []
         for threshold in _THRESHOLDS[::step]:
-            two = (bodies.write(_LARGE, clicks=n, threshold=threshold) for n in (1, 2))
-            first, later = two
+            first, later = (bodies.write(_LARGE, clicks=n, threshold=threshold) for n in (1, 2))
             area = worker.ask("click", body=str(later), area=True)["area"] / 1e6
             points.append(point(area, first, later))
         yield Curve("mask area", "megapixels of mask", tuple(sorted(points, key=lambda p: p.at)))

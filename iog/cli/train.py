@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,8 +147,6 @@ def _settings(given: list[str]) -> dict[str, Any]:
 
 def _completed(config: TrainingConfig, start: Any) -> TrainingConfig:  # noqa: ANN401 - imported late
     """Network, crop rule and threshold of the initial weights, if the recipe names none."""
-    from dataclasses import replace
-
     from iog.models.checkpoint import Checkpoint
     from networks import ARCHITECTURES
 
@@ -166,8 +165,6 @@ def _completed(config: TrainingConfig, start: Any) -> TrainingConfig:  # noqa: A
 
 
 def _with_rate(config: TrainingConfig, rate: float | None) -> TrainingConfig:
-    from dataclasses import replace
-
     if rate is None:
         return config
     ratio = config.lr_backbone / config.lr_decoder
