@@ -153,11 +153,8 @@ class TrainingConfig:
         least = {"batch": 1, "accumulate": 1, "checkpoint_every": 1, "max_clicks": 1}
         for f in fields(self):
             value, low = getattr(self, f.name), least.get(f.name, 0)
-            high = (
-                1
-                if f.name.endswith(("_prob", "_fraction")) or f.name in ("ema", "hold_out")
-                else math.inf
-            )
+            part = f.name.endswith(("_prob", "_fraction")) or f.name in ("ema", "hold_out")
+            high = 1 if part else math.inf
             if isinstance(value, int | float) and not low <= value <= high:
                 limits = f"{low} to {high}" if high == 1 else f"{low} or above"
                 raise SettingsError(f"{f.name} is {value}; it must be {limits}")

@@ -142,7 +142,6 @@ def test_a_run_does_not_go_on_with_other_settings(data: Path, tmp_path: Path) ->
 
 def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, steps=2, affine_prob=0.5)
-    train(config, data, tmp_path / "whole")
     path = train(replace(config, steps=1), data, tmp_path / "old")
     checkpoint = read_checkpoint(path)
     old = {new: name for name, new in OLD_NAMES.items()}
@@ -153,7 +152,6 @@ def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"trained with affine_prob = 0\.5, not 0\.0"):
         train(CONFIG, data, tmp_path / "old")
     train(config, data, tmp_path / "old")
-    assert losses(tmp_path / "old")[1] != losses(tmp_path / "old")[0]
     assert [row["step"] for row in read_log(tmp_path / "old" / "log.csv")] == [1, 2]
 
 
