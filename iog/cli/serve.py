@@ -46,7 +46,7 @@ def serve(
     open_log(sys.stderr, name="uvicorn.error", level=logging.WARNING)
     with bind(host, port) as listener:
         log.info("Loading the model ...")
-        running = [Worker(number) for number in range(workers)]
+        running = [Worker(number, named=workers > 1) for number in range(workers)]
         url = address(listener)
         try:
             # A container is stopped by SIGTERM, which may come while the model is loaded.

@@ -72,7 +72,14 @@ def create_app(
     """
     bodies = _Bodies(limit=body_limit, seconds=body_seconds)
     endpoints = _Endpoints(pool, bodies, log or open_log(sys.stderr))
+
+    @asynccontextmanager
+    async def watched(_: Starlette) -> AsyncIterator[None]:
+        pool.watch()
+        yield
+
     return Starlette(
+        lifespan=watched,
         routes=[
             Route("/", endpoints.call, methods=["POST"]),
             Route("/", endpoints.help, methods=["GET"]),

@@ -21,9 +21,13 @@ class _Formatter(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
+    def __init__(self, *, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
+
     def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
         """What nuclio-sdk's ``*_with`` methods were given, and the traceback of others' records."""
-        fields = dict(getattr(record, "with", {}))
+        fields = {**getattr(record, "with", {}), "worker": self._worker}
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return {key: value for key, value in fields.items() if value is not None}
@@ -58,16 +62,20 @@ class JsonFormatter(_Formatter):
         return json.dumps(line | self._fields(record), default=str)
 
 
-def open_log(stream: TextIO, *, name: str = "iog", level: int = logging.INFO) -> nuclio_sdk.Logger:
+def open_log(
+    stream: TextIO, *, name: str = "iog", level: int = logging.INFO, worker: int | None = None
+) -> nuclio_sdk.Logger:
     """A logger with the methods of Nuclio's, in the form that IOG_LOG_FORMAT chooses.
 
     Args:
         stream: where the lines go.
         name: of the logger in `logging`; to open it again redirects it.
         level: the lowest to be written.
+        worker: the number of the worker that writes them, where there are several.
     """
     logger = nuclio_sdk.Logger(level, name)
-    logger.set_handler("default", stream, JsonFormatter() if _as_json() else TerminalFormatter())
+    form = JsonFormatter if _as_json() else TerminalFormatter
+    logger.set_handler("default", stream, form(worker=worker))
     return logger
 
 

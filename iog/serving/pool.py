@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from iog.serving.runtime import Answer, Call, refusal
@@ -55,13 +56,16 @@ class Pool:
         self._seen = {worker: deque[int](maxlen=_REMEMBERED) for worker in workers}
         """Marks of the images that each worker saw last."""
         self._mending: set[asyncio.Task[None]] = set()
-        self.restarts = 0
-        """Workers replaced so far."""
 
     @property
     def alive(self) -> int:
         """Workers that can take calls."""
         return sum(worker.alive for worker in self._workers)
+
+    @property
+    def restarts(self) -> int:
+        """Worker processes lost so far, each of which is replaced."""
+        return sum(worker.restarts for worker in self._workers)
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -72,6 +76,12 @@ class Pool:
     def pids(self) -> list[int | None]:
         """The number of each worker's process, in the workers' order."""
         return [worker.pid for worker in self._workers]
+
+    def watch(self) -> None:
+        """Replace workers that die while idle from now on, in the loop that runs this."""
+        loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            worker.when_lost(partial(loop.call_soon_threadsafe, self._lost, worker))
 
     async def answer(self, call: Call) -> Answer:
         """The answer of the next free worker, or a refusal."""
@@ -111,13 +121,27 @@ class Pool:
         if worker.alive:
             self._put_back(worker)
             return
-        self.restarts += 1
-        task = asyncio.create_task(self._mend(worker))
+        self._begin(self._mend(worker))
+
+    def _lost(self, worker: Worker) -> None:
+        if worker in self._free:  # one that has a call is released after it
+            self._begin(self._mend_idle(worker))
+
+    def _begin(self, mending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(mending)
         self._mending.add(task)  # the loop itself keeps no hold of tasks
         task.add_done_callback(self._mending.discard)
 
-    async def _mend(self, worker: Worker) -> None:
-        await asyncio.wrap_future(worker.restart())
+    async def _mend_idle(self, worker: Worker) -> None:
+        await self._turns.acquire()  # a turn may be given to a call that has not taken its worker
+        if worker.alive or worker not in self._free:  # such a call has taken this one
+            self._turns.release()
+            return
+        self._free.remove(worker)
+        await self._mend(worker, idle=True)
+
+    async def _mend(self, worker: Worker, *, idle: bool = False) -> None:
+        await asyncio.wrap_future(worker.restart(idle=idle))
         self._seen[worker].clear()
         self._put_back(worker)
 

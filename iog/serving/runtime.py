@@ -80,6 +80,7 @@ class Runtime:
         handler: called with the context and an event.
         log: where the function's log lines go.
         number: the worker's number, which the context holds.
+        named: whether the function's log lines have it as the field ``worker``.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class Runtime:
         *,
         log: TextIO,
         number: int = 0,
+        named: bool = False,
     ) -> None:
+        self._named = number if named else None
         self._init_context = init_context
         self._handler = handler
         self._context = nuclio_sdk.Context(
@@ -102,7 +105,7 @@ class Runtime:
 
     def log_to(self, log: TextIO) -> None:
         """Write the function's log lines there from now on."""
-        self._context.logger = open_log(log, name="nuclio_sdk")
+        self._context.logger = open_log(log, name="nuclio_sdk", worker=self._named)
 
     def start(self) -> dict[str, Any]:
         """Run ``init_context``; whatever it raises is raised here.

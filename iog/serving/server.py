@@ -74,7 +74,7 @@ class Server(uvicorn.Server):
                 app,
                 http="h11",
                 ws="none",
-                lifespan="off",
+                lifespan="on",
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -22,9 +22,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, Final, TypeVar
 
 from iog.serving.runtime import Answer, Call, Runtime, refusal
@@ -71,6 +71,7 @@ class Worker:
         function: the handler's address; ``init_context`` stands beside it.
         call_seconds: how long a call may take before the process is killed.
         ready_seconds: how long a start may take before the process is killed.
+        named: whether its log lines have its number as the field ``worker``.
     """
 
     def __init__(
@@ -80,8 +81,12 @@ class Worker:
         function: str = "main:handler",
         call_seconds: float = CALL_SECONDS,
         ready_seconds: float = READY_SECONDS,
+        named: bool = False,
     ) -> None:
+        self.restarts = 0
+        """Processes lost so far, each of which is replaced."""
         self._number = number
+        self._named = named
         self._function = function
         self._call_seconds = call_seconds
         self._ready_seconds = ready_seconds
@@ -91,6 +96,8 @@ class Worker:
         self._about: dict[str, Any] = {}
         self._process: multiprocessing.context.SpawnProcess | None = None
         self._pipe: Connection | None = None
+        self._watch: threading.Thread | None = None
+        self._tell: Callable[[], object] = bool
 
     @property
     def alive(self) -> bool:
@@ -122,9 +129,19 @@ class Worker:
         """Answer a call; the future raises nothing."""
         return self._thread.submit(self._answer, call)
 
-    def restart(self) -> Future[None]:
-        """Replace the process, again and again until one starts; done once it takes calls."""
-        return self._thread.submit(self._restart)
+    def when_lost(self, tell: Callable[[], object]) -> None:
+        """Call ``tell``, in any thread, whenever the process has ended by itself, idle or not."""
+        self._tell = tell
+        if not self._ready:  # it has ended already
+            tell()
+
+    def restart(self, *, idle: bool = False) -> Future[None]:
+        """Replace the process, again and again until one starts; done once it takes calls.
+
+        Args:
+            idle: it died while it had nothing to do; the log says so, as no request can.
+        """
+        return self._thread.submit(self._restart, idle=idle)
 
     def close(self) -> None:
         """End the process, whatever it is doing; once more does nothing."""
@@ -142,7 +159,7 @@ class Worker:
         self._end()
         self._pipe, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
-            target=_work, args=(theirs, self._function, self._number), daemon=True
+            target=_work, args=(theirs, self._function, self._number, self._named), daemon=True
         )
         with _PROCESSES:
             process.start()
@@ -157,8 +174,23 @@ class Worker:
         except (EOFError, OSError):
             return ""
         self._about = told.get("ready", {})
-        self._ready = "ready" in told
-        return None if self._ready else str(told["failed"])
+        if "ready" not in told:
+            return str(told["failed"])
+        self._ready = True
+        self._watch = threading.Thread(
+            target=self._await_end, args=(process.sentinel,), name="worker-watch", daemon=True
+        )
+        self._watch.start()
+        return None
+
+    def _await_end(self, sentinel: int) -> None:
+        """Wait in a thread for the end of a process that was ready; note and tell it."""
+        wait([sentinel])
+        self._ready = False
+        if not self._closing.is_set():
+            self.restarts += 1
+            with contextlib.suppress(RuntimeError):  # the loop that wants to know is closed
+                self._tell()
 
     def _await_start(self, pipe: Connection, limit: float) -> None:
         """Return once the process has told how its start went.
@@ -183,11 +215,16 @@ class Worker:
                     "Worker %d is still loading the model, %.0f s ...", self._number, now - start
                 )
 
-    def _restart(self) -> None:
+    def _restart(self, *, idle: bool) -> None:
+        if idle:
+            self._say_idle()
         pause = _FIRST_PAUSE
         while not self._closing.is_set() and not self._replaced(self._ready_seconds):
             self._closing.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _say_idle(self) -> None:
+        _LOG.warning("Worker %d died while idle and is being replaced.", self._number)
 
     def _replaced(self, limit: float) -> bool:
         """Whether it can take calls now; the log says why not."""
@@ -201,19 +238,27 @@ class Worker:
 
     def _answer(self, call: Call) -> Answer:
         if self._process is None or not self._process.is_alive():
-            # It died while it had nothing to do, so nothing is lost.
+            # It died just now, while it had nothing to do, so nothing is lost.
+            if self._process is not None:
+                self._say_idle()
             self._replaced(min(self._call_seconds, self._ready_seconds))
         if self._pipe is None or not self._ready:
             return _LOST
         try:
             _send(self._pipe, call)
             if not self._pipe.poll(self._call_seconds):
-                self._kill()
+                self._lose()
                 return _OVERDUE
             return _receive(self._pipe, Answer)
         except (EOFError, OSError):
-            self._ready = False
+            self._lose()
             return _LOST
+
+    def _lose(self) -> None:
+        """End the process; its end is counted before the answer that tells of it."""
+        self._kill()
+        if self._watch is not None:
+            self._watch.join(_CLOSE_SECONDS)
 
     def _stop(self) -> None:
         """Let an idle process end by itself."""
@@ -233,10 +278,12 @@ class Worker:
             self._kill()
             with _PROCESSES:
                 self._process.join()
+                if self._watch is not None:
+                    self._watch.join()  # until then it needs what is closed here
                 self._process.close()
         if self._pipe is not None:
             self._pipe.close()
-        self._process = self._pipe = None
+        self._process = self._pipe = self._watch = None
 
 
 def _send(pipe: Connection, message: Call | Answer) -> None:
@@ -251,7 +298,7 @@ def _receive(pipe: Connection, kind: type[_Message]) -> _Message:
     return kind(pipe.recv_bytes(), **rest)
 
 
-def _work(pipe: Connection, address: str, number: int) -> None:
+def _work(pipe: Connection, address: str, number: int, named: bool) -> None:
     """The whole life of the worker process."""
     threading.Thread(target=_end_with_host, name="end-with-host", daemon=True).start()
     # A terminal and a container's init signal the whole group: the host decides when this ends.
@@ -261,7 +308,9 @@ def _work(pipe: Connection, address: str, number: int) -> None:
     module = importlib.import_module(name)
     # All workers fail for the same reason, so the host gets the lines and shows them once.
     lines = io.StringIO()
-    runtime = Runtime(module.init_context, getattr(module, handler), log=lines, number=number)
+    runtime = Runtime(
+        module.init_context, getattr(module, handler), log=lines, number=number, named=named
+    )
     told: dict[str, object]
     try:
         told = {"ready": runtime.start()}

@@ -33,6 +33,13 @@ def test_a_line_is_date_and_time_level_message_and_fields() -> None:
     assert rest == "warning Request status=422 parse_ms=0.25\n"
 
 
+def test_where_there_are_several_workers_a_line_names_its_own() -> None:
+    stream = io.StringIO()
+    open_log(stream, name="test_logs", worker=0).info_with("Request", status=200)
+
+    assert stream.getvalue().endswith("info Request status=200 worker=0\n")
+
+
 def test_values_that_would_break_the_line_are_quoted() -> None:
     assert written("R", error="two words\nand lines").endswith("error='two words\\nand lines'\n")
     assert written("R", error="").endswith("error=''\n")

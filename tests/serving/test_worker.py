@@ -101,6 +101,7 @@ def test_a_worker_that_died_while_idle_costs_nobody_an_answer(start: Start) -> N
         time.sleep(0.01)
 
     assert ask(worker, b"") == (201, str(worker.pid))
+    assert worker.restarts == 1
 
 
 def test_a_call_without_end_is_ended(start: Start) -> None:
@@ -304,6 +305,71 @@ def test_who_waits_when_the_time_to_finish_is_over_gets_an_answer(
     assert answers[0].json()["error"]["code"] == "stopping"
 
 
+def test_a_server_replaces_workers_that_die_while_idle(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = [start(number=0), start(number=1)]
+    first = [worker.pid for worker in workers]
+    listener = bind("127.0.0.1", 0)
+    ready = threading.Event()
+    server = Server(create_app(Pool(workers)), listener, on_ready=ready.set)
+    serving = threading.Thread(target=server.run_until_stopped)
+    serving.start()
+    assert ready.wait(WAIT)
+    with httpx.Client(base_url=address(listener), timeout=WAIT, trust_env=False) as client:
+        assert first[0] is not None
+        os.kill(first[0], signal.SIGKILL)
+        end = time.monotonic() + WAIT
+        while workers[0].restarts == 0 or not workers[0].alive:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        health = client.get("/health")
+        metrics = client.get("/metrics").text
+        answered = {client.post("/", content=b"").text for _ in range(4)}
+    server.should_exit = True
+    serving.join(WAIT)
+
+    assert health.status_code == 200
+    assert "iog_worker_restarts 1.0" in metrics
+    assert "iog_workers 2.0" in metrics
+    assert caplog.text.count("Worker 0 died while idle and is being replaced.") == 1
+    assert caplog.text.count("is being replaced") == 1
+    assert answered == {str(worker.pid) for worker in workers}
+    assert first[1] == workers[1].pid
+
+
+def test_a_server_without_a_living_worker_is_not_healthy(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    worker = start()
+    listener = bind("127.0.0.1", 0)
+    ready = threading.Event()
+    server = Server(create_app(Pool([worker])), listener, on_ready=ready.set)
+    serving = threading.Thread(target=server.run_until_stopped)
+    needed = tmp_path / "needed"
+    monkeypatch.setenv("TOY_NEEDS", str(needed))  # no worker starts until this file is there
+    serving.start()
+    assert ready.wait(WAIT)
+    with httpx.Client(base_url=address(listener), timeout=WAIT, trust_env=False) as client:
+        assert client.get("/health").status_code == 200
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        end = time.monotonic() + WAIT
+        while worker.alive:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert client.get("/health").status_code == 503
+        needed.touch()
+        while not worker.alive:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert client.get("/health").status_code == 200
+        assert "iog_worker_restarts 1.0" in client.get("/metrics").text
+    server.should_exit = True
+    serving.join(WAIT)
+    assert not serving.is_alive()
+
+
 def test_a_server_replaces_its_worker_by_itself(start: Start) -> None:
     worker = start()
     listener = bind("127.0.0.1", 0)
@@ -314,6 +380,7 @@ def test_a_server_replaces_its_worker_by_itself(start: Start) -> None:
     assert ready.wait(WAIT)
     with httpx.Client(base_url=address(listener), timeout=WAIT, trust_env=False) as client:
         lost = client.post("/", content=b"die")
+        counted = client.get("/metrics").text
         after = client.post("/", content=b"")
         health = client.get("/health")
         metrics = client.get("/metrics").text
@@ -323,6 +390,7 @@ def test_a_server_replaces_its_worker_by_itself(start: Start) -> None:
     assert lost.status_code == 503
     assert lost.headers["retry-after"] == "1"
     assert after.status_code == 201
+    assert "iog_worker_restarts 1.0" in counted
     assert health.json()["status"] == "ok"
     assert "iog_worker_restarts 1.0" in metrics
     assert "iog_workers 1.0" in metrics
