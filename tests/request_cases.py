@@ -1,7 +1,7 @@
 """Requests of every kind with the answer each must get, for the real server.
 
-`python -m tests.request_cases http://127.0.0.1:8080` sends them all to a running function and
-prints the table of `docs/request-cases.md`.
+After `make test`, `.venv/bin/python -m tests.request_cases http://127.0.0.1:8080` sends them all to
+a running function and prints the table of `docs/request-cases.md`.
 """
 
 from __future__ import annotations
