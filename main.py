@@ -1,7 +1,8 @@
 """The Nuclio function: `init_context` once for each worker, `handler` once for each request.
 
 Nuclio waits two minutes for the import of this module but as long as it takes for
-`init_context`, so nothing heavy is imported before that: torch comes with `model_handler`.
+`init_context`, so nothing heavy is imported before that. NumPy and OpenCV come with
+`model_handler`, torch or OpenVINO with the model.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def init_context(context: Context) -> None:
         context.logger.warn(" ".join(strangers))
     try:
         settings = Settings.from_env()
-        from model_handler import ModelHandler  # torch: never at import
+        from model_handler import ModelHandler  # heavy: never at this module's import
 
         model = ModelHandler(settings)
         model.warm_up()
@@ -182,7 +183,7 @@ def _segment(function: Function, body: object, headers: object, answer: Answer) 
             largest=request.largest,
             fill_holes=request.fill_holes,
         )
-    # `open` now counts the pixels too, which are read only where they are needed.
+    # Among them `open`, from now on with the pixels: they were read where a crop needed them.
     report.update({f"{name}_ms": round(ms, 2) for name, ms in model.timings.items()})
     report["mask_area"] = sum(mask.area for mask in masks)
     with answer.stage("write"):

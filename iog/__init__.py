@@ -15,17 +15,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from iog.errors import RequestError, SettingsError, WeightsError
+    from iog.errors import (
+        NotAnImage,
+        RequestError,
+        SettingsError,
+        TooManyPixels,
+        UnusableRequest,
+        WeightsError,
+    )
     from iog.image import Image
     from iog.masks import Mask
     from iog.predictor import Predictor, load
+    from iog.prompts import Prompt
 
 __all__ = [
     "Image",
     "Mask",
+    "NotAnImage",
     "Predictor",
+    "Prompt",
     "RequestError",
     "SettingsError",
+    "TooManyPixels",
+    "UnusableRequest",
     "WeightsError",
     "__version__",
     "load",
@@ -36,9 +48,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Image": "image",
     "Mask": "masks",
+    "NotAnImage": "errors",
     "Predictor": "predictor",
+    "Prompt": "prompts",
     "RequestError": "errors",
     "SettingsError": "errors",
+    "TooManyPixels": "errors",
+    "UnusableRequest": "errors",
     "WeightsError": "errors",
     "load": "predictor",
 }

@@ -122,7 +122,7 @@ class MalformedRequest(RequestError):
 
 
 class TooManyPixels(RequestError):
-    """413: the image header announces more pixels than `IOG_MAX_PIXELS` allows."""
+    """413: the image has more pixels than `IOG_MAX_PIXELS`, or `max_pixels` in Python, allows."""
 
     status: ClassVar[int] = 413
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from dataloaders.geometry import Crop, Size
 from iog.cache import Cache
 from iog.decoding import Header, pillow_pixels, read_header, read_pixels, read_reduced
+from iog.errors import NotAnImage
 
 __all__ = ["MAX_PIXELS", "Image", "ImageLike"]
 
@@ -30,7 +31,9 @@ MAX_PIXELS = 178_000_000
 _HEADER_BYTES = 1024
 """More than a header takes."""
 
-ImageLike = str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray[np.uint8]
+ImageLike = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | NDArray[np.uint8]
+)
 """A path, the bytes of a file, a PIL image of any mode, or uint8 RGB [H, W, 3]."""
 
 
@@ -53,6 +56,7 @@ class Image:
     Raises:
         NotAnImage, TooManyPixels: see ``iog.decoding.read_pixels``.
         ValueError: an array is not uint8 [H, W, 3].
+        TypeError: the source is none of these.
         OSError: there is no file to read at the path.
     """
 
@@ -73,19 +77,34 @@ class Image:
         self.key: Hashable
         self.size: Size
         self.open_ms = 0.0
+        path = None
         if isinstance(source, str | os.PathLike):
-            source = Path(source).read_bytes()
+            path = Path(source)
+            source = path.read_bytes()
+        if isinstance(source, bytearray | memoryview):
+            source = bytes(source)
         if isinstance(source, bytes):
             self._data = source
             self.key = key or hashlib.sha256(source).hexdigest()
-            self._header, self.size = self._cache.get_or_compute(
-                "image", self.key, self._open, nbytes=lambda _: _HEADER_BYTES
-            )
+            try:
+                self._header, self.size = self._cache.get_or_compute(
+                    "image", self.key, self._open, nbytes=lambda _: _HEADER_BYTES
+                )
+            except NotAnImage as error:
+                if path is None:
+                    raise
+                raise NotAnImage(
+                    error.code, f"{path}: {error.message}", field=error.field, hint=error.hint
+                ) from error
         else:
             self._array = _pixels_of(source)
             self.key = key or uuid.uuid4().hex
             self.size = self._array.shape[0], self._array.shape[1]
         self.open_ms = (time.perf_counter() - start) * 1e3
+
+    def __repr__(self) -> str:
+        """Its size and key, without the pixels."""
+        return f"Image(size={self.size}, key={self.key!r})"
 
     def pixels(self) -> NDArray[np.uint8]:
         """The whole image, read now or from the cache.
@@ -158,6 +177,11 @@ def _pixels_of(source: PIL.Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]
     if isinstance(source, PIL.Image.Image):
         source.load()
         return pillow_pixels(source)
+    if not hasattr(source, "__array__"):
+        raise TypeError(
+            f"The image is a {type(source).__name__}; "
+            "give a path, bytes, a PIL image or uint8 RGB [H, W, 3]."
+        )
     array = np.asarray(source)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         shape = ", ".join(map(str, array.shape))

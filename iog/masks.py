@@ -7,6 +7,7 @@ the number of pixels inside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from pycocotools import mask as coco
 
 from dataloaders.geometry import Region, Size
 from iog.prompts import Prompt
+from iog.run_lengths import unpacked
 
 if TYPE_CHECKING:
     import supervision  # type: ignore[import-not-found,unused-ignore]
@@ -90,33 +92,42 @@ class Mask:
     def from_array(cls, array: ArrayLike) -> Mask:
         """The mask of an array [H, W]; whatever is not 0 (or False) is object.
 
+        Args:
+            array: bool or integers; floats if all of them are 0 or 1. You may change it later.
+
         Raises:
-            ValueError: the array has not two dimensions.
+            ValueError: the array has not two dimensions, or holds something else.
         """
-        full = np.asarray(array)
+        try:
+            full = np.asarray(array)
+        except ValueError:  # ragged
+            full = np.asarray(None)
+        if full.dtype.kind not in "biuf":
+            kind = full.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+            raise ValueError(
+                f"The mask is of type {kind}, not an array [H, W] of bool or integers."
+            )
         if full.ndim != 2:
             raise ValueError(f"The mask has {full.ndim} dimensions, not [H, W].")
-        if full.dtype != np.uint8:
-            full = (full != 0).view(np.uint8)
-        return cls.of_region(full, (0, 0), (full.shape[0], full.shape[1]))
+        if full.dtype.kind == "f" and not ((full == 0) | (full == 1)).all():
+            raise ValueError(
+                "The mask holds values other than 0 and 1: compare it with a threshold first."
+            )
+        pixels = full if full.dtype == np.uint8 else (full != 0).view(np.uint8)
+        mask = cls.of_region(pixels, (0, 0), (full.shape[0], full.shape[1]))
+        if np.may_share_memory(mask.pixels, full):
+            return replace(mask, pixels=mask.pixels.copy())
+        return mask
 
     @classmethod
     def from_rle(cls, rle: Mapping[str, Any]) -> Mask:
         """The mask of COCO's run lengths: ``{"size": [H, W], "counts": str, bytes or a list}``.
 
         Raises:
-            ValueError: it is not that.
+            ValueError: it is not that, or the runs do not add up to the size.
         """
-        try:
-            height, width = rle["size"]
-            counts = rle["counts"]
-            packed = {"size": [height, width], "counts": counts}
-            if isinstance(counts, list):
-                packed = coco.frPyObjects(packed, height, width)
-            pixels = np.array(coco.decode(packed), np.uint8)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError('Run lengths are {"size": [H, W], "counts": ...}.') from error
-        return cls.from_array(pixels)
+        pixels = unpacked(rle)
+        return cls.of_region(pixels, (0, 0), (pixels.shape[0], pixels.shape[1]))
 
     @classmethod
     def of_region(
@@ -183,10 +194,12 @@ class Mask:
             fill_holes: then fill the holes of at most so many pixels.
 
         Raises:
-            ValueError: ``largest`` is below 1 or ``fill_holes`` below 0.
+            ValueError: ``largest`` is no whole number of 1 or more, or ``fill_holes`` below 0.
         """
-        if largest is not None and largest < 1:
-            raise ValueError(f"largest is {largest}, not 1 or more.")
+        if largest is not None and (
+            isinstance(largest, bool) or not isinstance(largest, int | np.integer) or largest < 1
+        ):
+            raise ValueError(f"largest is {largest}, not a whole number of 1 or more.")
         if fill_holes is not None and not fill_holes >= 0:
             raise ValueError(f"fill_holes is {fill_holes}, not 0 or more.")
         pixels = self.pixels
@@ -202,6 +215,9 @@ class Mask:
     def polygon(self, tolerance: float = 0.0) -> list[Polygon]:
         """Outlines of all components (pixels that touch at a corner belong together).
 
+        Vertices are pixel edges, so a fill that paints its outline too adds pixels at the right and
+        at the bottom.
+
         Args:
             tolerance: greatest distance in pixels between an outline and its simplification. At 0
                 the outlines are exact: their areas less those of the holes are the pixel count.
@@ -210,7 +226,11 @@ class Mask:
             Components by area, largest first; empty for an empty mask. Every ring has at least
             three vertices, is not closed (the last vertex differs from the first), and consecutive
             vertices differ.
+
+        Raises:
+            ValueError: the tolerance is not finite or below 0.
         """
+        _check_tolerance(tolerance)
         components = sorted(self._exact_rings(), key=_pixel_count, reverse=True)
         simple = [[_simplified(ring, tolerance) for ring in rings] for rings in components]
         return [Polygon(exterior=exterior, holes=holes) for exterior, *holes in simple]
@@ -220,7 +240,11 @@ class Mask:
 
         Args:
             tolerance: see ``polygon``.
+
+        Raises:
+            ValueError: the tolerance is not finite or below 0.
         """
+        _check_tolerance(tolerance)
         components = self._exact_rings()
         return _simplified(max(components, key=_pixel_count)[0], tolerance) if components else []
 
@@ -352,6 +376,11 @@ def _filled(pixels: NDArray[np.uint8], largest_hole: float) -> NDArray[np.uint8]
 def _pixel_count(rings: list[NDArray[np.int32]]) -> float:
     """Pixels of a component: holes run the other way round, so their areas count negative."""
     return abs(sum(_signed_area(ring) for ring in rings))
+
+
+def _check_tolerance(tolerance: float) -> None:
+    if not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance is {tolerance}, not a finite number of 0 or more.")
 
 
 def _simplified(ring: NDArray[np.int32], tolerance: float) -> Ring:

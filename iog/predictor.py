@@ -20,11 +20,13 @@ from dataloaders.annotator import next_click
 from dataloaders.geometry import Box, Crop, CropRule, Point, Size
 from dataloaders.guidance import PixelXY, add_clicks, guidance_maps, most_interior_point
 from iog.cache import Cache
-from iog.engines.engine import Encoded, Engine
-from iog.errors import UnusableRequest
+from iog.engines.engine import Encoded, Engine, start_engine
+from iog.errors import SettingsError, UnusableRequest
 from iog.image import MAX_PIXELS, Image, ImageLike
 from iog.masks import CocoRle, Mask
-from iog.prompts import Prompt, clamped_box, ordered_boxes, prompts_for, split_clicks
+from iog.prompts import Prompt, clamped_box, one_box, ordered_boxes, prompts_for, split_clicks
+from iog.settings import Device, Precision, available_cores, weights_dir_from_env
+from iog.settings import Engine as EngineName
 
 __all__ = ["MaskLike", "Predictor", "load"]
 
@@ -45,7 +47,7 @@ _MASK_IOU = 0.97
 class Predictor(Generic[Encoded]):
     """One model, and the image it works on.
 
-    Further clicks on a box cost the network's decoder only, because the encoded crop is cached.
+    With a click branch and a cache, further clicks on a box run only the decoder.
 
     Args:
         engine: runs the network; its ``spec`` says how the weights want their input.
@@ -57,6 +59,9 @@ class Predictor(Generic[Encoded]):
     Attributes:
         timings: milliseconds that the last call spent on ``network`` (crop, guidance, network) and
             ``paste`` (back to the image). Reading the image is in ``Image.open_ms``.
+
+    Raises:
+        ValueError: the threshold is not above 0 and below 1.
     """
 
     def __init__(
@@ -70,10 +75,20 @@ class Predictor(Generic[Encoded]):
         self._engine = engine
         self._id = object()
         self._image: Image | None = None
-        self.threshold = engine.spec.threshold if threshold is None else threshold
+        self._threshold = _checked(engine.spec.threshold if threshold is None else threshold)
         self.cache = Cache(0) if cache is None else cache
         self.max_pixels = max_pixels
         self.timings = {"network": 0.0, "paste": 0.0}
+
+    def __repr__(self) -> str:
+        """What runs here."""
+        about = ", ".join(f"{name}={value!r}" for name, value in self.describe().items())
+        return f"Predictor({about})"
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is object, unless a call says otherwise."""
+        return self._threshold
 
     @property
     def rule(self) -> CropRule:
@@ -103,6 +118,7 @@ class Predictor(Generic[Encoded]):
         Raises:
             NotAnImage, TooManyPixels: see ``iog.decoding.read_pixels``.
             ValueError: an array is not uint8 [H, W, 3].
+            TypeError: it is none of these.
             OSError: there is no file to read at the path.
         """
         if not isinstance(image, Image):
@@ -143,9 +159,11 @@ class Predictor(Generic[Encoded]):
         background clicks correct the mask but do not move the point.
 
         The networks have no input for a mask, so ``mask_input`` becomes prompts. A mask that this
-        predictor made of this image remembers its box and clicks: your clicks continue them, and
-        cost the decoder only. Any other mask becomes its tight box (unless you give one), its most
-        interior pixel, and up to 8 clicks where the prediction differs most from the mask.
+        predictor made of this image remembers its box and clicks, not threshold and cleaning: your
+        clicks continue them, and cost the decoder only. A new box drops clicks on the object that
+        lie outside it. Open an array once as ``Image``, so that it is known again. Any other mask
+        becomes its tight box (unless you give one), its most interior pixel, and up to 8 clicks
+        where the prediction differs most from the mask.
 
         Args:
             box: x1, y1, x2, y2 in image pixels, two opposite corners; clamped to the image.
@@ -157,7 +175,8 @@ class Predictor(Generic[Encoded]):
             fill_holes: fill holes of at most so many pixels.
 
         Raises:
-            UnusableRequest: there is neither box nor mask, or the box lies outside the image.
+            UnusableRequest: there is neither box nor mask, or the box has no area or lies outside
+                the image.
             NotAnImage, TooManyPixels: see ``iog.decoding.read_pixels``.
             ValueError: an argument has not the shape or the range that is asked for.
             RuntimeError: there is no image yet.
@@ -165,16 +184,17 @@ class Predictor(Generic[Encoded]):
         image = self.image
         self.timings = {"network": 0.0, "paste": 0.0}
         positive, negative = split_clicks(point_coords, point_labels, image.size)
-        boxes = [] if box is None else ordered_boxes([box])
+        threshold = self.threshold if threshold is None else _checked(threshold)
+        wanted = None if box is None else clamped_box(one_box(box), None, image.size)
         if mask_input is not None:
-            start = self._prompt_from(mask_input, boxes, image)
+            start = self._prompt_from(mask_input, wanted, image)
             prompt = replace(
                 start,
                 pos_points=(*start.pos_points, *positive),
                 neg_points=(*start.neg_points, *negative),
             )
-        elif boxes:
-            (prompt,) = prompts_for(boxes, positive, negative, image.size)
+        elif wanted is not None:
+            prompt = Prompt(wanted, tuple(positive), tuple(negative))
         else:
             raise UnusableRequest(
                 "missing_box",
@@ -208,6 +228,7 @@ class Predictor(Generic[Encoded]):
         """
         image = self.image
         self.timings = {"network": 0.0, "paste": 0.0}
+        threshold = self.threshold if threshold is None else _checked(threshold)
         positive, negative = split_clicks(point_coords, point_labels, image.size)
         return [
             self._mask(image, prompt, threshold, largest=largest, fill_holes=fill_holes)
@@ -226,7 +247,7 @@ class Predictor(Generic[Encoded]):
         self,
         image: Image,
         prompt: Prompt,
-        threshold: float | None,
+        threshold: float,
         *,
         largest: int | None,
         fill_holes: float | None,
@@ -234,7 +255,6 @@ class Predictor(Generic[Encoded]):
         start, opened = time.perf_counter(), image.open_ms
         probability, crop, inside = self._probability(image, prompt)
         middle = time.perf_counter()
-        threshold = self.threshold if threshold is None else threshold
         mask = _pasted(probability, crop, image.size, threshold)
         if not prompt.pos_points:
             prompt = replace(prompt, pos_points=(_image_point(crop, inside),))
@@ -263,7 +283,10 @@ class Predictor(Generic[Encoded]):
             return most_interior_point(first[0] > self.threshold) or centre
 
         interior = self.cache.get_or_compute(
-            "interior", (image.key, crop), interior_point, nbytes=lambda _: _POINT_BYTES
+            "interior",
+            (self._id, self.threshold, image.key, crop),
+            interior_point,
+            nbytes=lambda _: _POINT_BYTES,
         )
         if first and interior == centre and not outside:
             return first[0], crop, centre
@@ -278,11 +301,11 @@ class Predictor(Generic[Encoded]):
         key: tuple[Hashable, ...]
         if self._engine.has_click_branch:
             first, later = inside[:1], (inside[1:], outside)
-            key = (image.key, crop, tuple(first))
+            key = (self._id, image.key, crop, tuple(first))
             maps = guidance_maps(first, corners, input_size=rule.input_size, fwhm=rule.fwhm)
             clicks = add_clicks(maps, *later, fwhm=rule.fwhm)
         else:
-            key = (image.key, crop, (*inside, *outside), len(inside))
+            key = (self._id, image.key, crop, (*inside, *outside), len(inside))
             background = (*corners, *outside)
             maps = guidance_maps(inside, background, input_size=rule.input_size, fwhm=rule.fwhm)
             clicks = maps
@@ -297,12 +320,11 @@ class Predictor(Generic[Encoded]):
         encoded = self.cache.get_or_compute("crop", key, encode, nbytes=self._engine.nbytes)
         return self._engine.decode(encoded, clicks)
 
-    def _prompt_from(self, mask_input: MaskLike, boxes: Sequence[Box], image: Image) -> Prompt:
+    def _prompt_from(self, mask_input: MaskLike, box: Box | None, image: Image) -> Prompt:
         """The prompt that gave a mask, or one that gives nearly the same."""
-        box = clamped_box(boxes[0], 0, image.size) if boxes else None
         mask = _as_mask(mask_input)
         if mask.prompt is not None and mask.origin == (self._id, image.key):
-            return mask.prompt if box is None else replace(mask.prompt, box=box)
+            return mask.prompt if box is None else mask.prompt.moved(box)
         if mask.size != image.size:
             raise ValueError(f"The mask is {mask.size}, the image {image.size} (height, width).")
         if mask.box is None:
@@ -330,9 +352,9 @@ class Predictor(Generic[Encoded]):
 def load(
     model: str | Path = "iog-lite",
     *,
-    engine: str = "auto",
-    precision: str = "fp32",
-    device: str = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
     threads: int | None = None,
     threshold: float | None = None,
     weights_dir: str | Path | None = None,
@@ -356,13 +378,18 @@ def load(
         max_pixels: most pixels (width times height) that an image file may have.
 
     Raises:
-        SettingsError: the engine, device or precision is not to be had here.
+        SettingsError: the engine, device or precision is unknown or not to be had here, or
+            ``threads`` or ``cache_mb`` is too small.
+        ValueError: the threshold is not above 0 and below 1.
         WeightsError: the weights are missing or unusable.
     """
-    from iog.engines.engine import start_engine
-    from iog.settings import Settings, available_cores
-
-    folder = Settings.from_env().weights_dir if weights_dir is None else Path(weights_dir)
+    if threads is not None and threads < 1:
+        raise SettingsError(f"threads is {threads}; it must be None, or 1 or more.")
+    if cache_mb < 0:
+        raise SettingsError(f"cache_mb is {cache_mb}; it must be 0 or more.")
+    if threshold is not None:
+        _checked(threshold)
+    folder = weights_dir_from_env() if weights_dir is None else Path(weights_dir)
     started = start_engine(
         str(model),
         weights_dir=folder,
@@ -374,6 +401,12 @@ def load(
     )
     cache = Cache(cache_mb * 2**20)
     return Predictor(started, threshold=threshold, cache=cache, max_pixels=max_pixels)
+
+
+def _checked(threshold: float) -> float:
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}; it must be above 0 and below 1.")
+    return threshold
 
 
 def _pasted(probability: NDArray[np.float32], crop: Crop, size: Size, threshold: float) -> Mask:

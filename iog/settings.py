@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "available_cores",
     "unknown_variables",
+    "weights_dir_from_env",
 ]
 
 Engine = Literal["auto", "torch", "openvino"]
@@ -71,11 +72,11 @@ class Settings:
         precision: ``IOG_PRECISION``, the arithmetic it runs in; fp16 on CUDA only.
         device: ``IOG_DEVICE``, where it runs; ``auto`` takes a GPU when there is one.
         threads: ``IOG_THREADS``, CPU threads of one worker; None takes the cores it may use.
-        threshold: ``IOG_THRESHOLD``, the probability above 0 and below 1 from which a pixel is
-            foreground; None takes the one of the weights. A request may name its own.
+        threshold: ``IOG_THRESHOLD``, the probability above 0 and below 1 above which a pixel is
+            object; None takes the one of the weights. A request may name its own.
         max_pixels: ``IOG_MAX_PIXELS``, width times height an image may have.
         output: ``IOG_OUTPUT``, what an answer holds when the request does not say; None
-            (``auto``) takes what the client reads, see ``iog.api.response.outputs_for``.
+            (``auto``) takes what the client reads, see ``iog.api.headers.outputs_for``.
         cache_mb: ``IOG_CACHE_MB``, mebibytes a worker may keep from one click to the next; 0
             keeps nothing.
         log_format: ``IOG_LOG_FORMAT``, the form of the local host's log; Nuclio has its own.
@@ -123,6 +124,16 @@ class Settings:
     def sha256_of(self, name: str) -> str | None:
         """The digest ``name`` must have: ``IOG_WEIGHTS_SHA256`` is about ``IOG_MODEL`` only."""
         return self.weights_sha256 if name == self.model else None
+
+
+def weights_dir_from_env() -> Path:
+    """``IOG_WEIGHTS_DIR`` alone, or the default: a bad value of another variable does not matter.
+
+    Raises:
+        SettingsError: it holds a value that cannot be used.
+    """
+    value = os.environ.get("IOG_WEIGHTS_DIR", "")
+    return Settings.from_env({"IOG_WEIGHTS_DIR": value}).weights_dir
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
@@ -217,7 +228,7 @@ def _outputs(value: str) -> tuple[str, ...] | None:
 
 def _threshold(value: str) -> float:
     number = _number(float, 0, 1)(value)
-    # At 0 every pixel would be foreground and at 1 none: a request may not say so either.
+    # At 0 every pixel would be object and at 1 none: a request may not say so either.
     if number in (0, 1):
         raise ValueError("a number above 0 and below 1")
     return number

@@ -49,10 +49,6 @@ class MainNetwork(nn.Module):
         a, b, c, d = (resize(side, size) for side in self.Coarse_net(pyramid))
         return a, b, c, d, resize(self.Fine_net(pyramid), size)
 
-    def forward_fine(self, x: Tensor) -> Tensor:
-        """The last of the maps, without computing the others, which only train."""
-        return resize(self.Fine_net(self._pyramid(x)), (x.shape[-2], x.shape[-1]))
-
     def _pyramid(self, x: Tensor) -> Pyramid:
         features = self.backbone(x)
         return self.Coarse_net.fuse(

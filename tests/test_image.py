@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,20 @@ def test_masks_from_reduced_pixels_are_those_from_all_pixels(side: int, block: i
         for image in (photo, handler.open(photo.pixels()))
     ]
     assert (found[0] & found[1]).sum() / (found[0] | found[1]).sum() > 0.99
+
+
+def test_bytes_of_any_kind_are_one_file() -> None:
+    data = jpeg(smooth(40, 56))
+    assert opened(bytearray(data)).key == opened(memoryview(data)).key == opened(data).key
+
+
+@pytest.mark.parametrize(("source", "name"), [(io.BytesIO(), "BytesIO"), (None, "NoneType")])
+def test_other_sources_are_refused(source: Any, name: str) -> None:  # noqa: ANN401
+    with pytest.raises(TypeError, match=f"^The image is a {name}; give a path, bytes, a PIL image"):
+        opened(source)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"no image")
+    with pytest.raises(NotAnImage, match=r"a\.txt: "):
+        opened(tmp_path / "a.txt")

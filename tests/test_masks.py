@@ -205,7 +205,27 @@ def test_run_lengths_and_png_round_trip(mask: Array) -> None:
     np.testing.assert_array_equal(Mask.from_array(pixels).array, found.array)
 
 
-@pytest.mark.parametrize("rle", [{}, {"size": [3, 4]}, {"size": [3], "counts": "x"}])
+@pytest.mark.parametrize(
+    "rle",
+    [
+        {},
+        {"size": [3, 4]},
+        {"size": [3], "counts": "x"},
+        {"size": [3, 4], "counts": []},
+        {"size": [3, 4], "counts": [5, 6]},
+        {"size": [3, 4], "counts": [13, -1]},
+        {"size": [3, 4], "counts": [10**30]},
+        {"size": [3, 4], "counts": [1.5, 10.5]},
+        {"size": [3, 4], "counts": "5"},
+        {"size": [3, 4], "counts": "o"},
+        {"size": [3, 4], "counts": "oooooooooo1"},
+        {"size": [3, 4], "counts": "\xe9"},
+        {"size": [0, 4], "counts": [0]},
+        {"size": [-3, -4], "counts": [12]},
+        {"size": [10**30, 4], "counts": [12]},
+        {"size": [3.0, 4], "counts": [12]},
+    ],
+)
 def test_what_is_no_run_lengths_is_refused(rle: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="Run lengths are"):
         Mask.from_rle(rle)
@@ -214,6 +234,36 @@ def test_what_is_no_run_lengths_is_refused(rle: dict[str, object]) -> None:
 def test_an_array_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="3 dimensions"):
         Mask.from_array(np.zeros((2, 3, 1)))
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((2, 3), 0.4), "compare it with a threshold first"),
+        (np.full((2, 3), np.nan), "compare it with a threshold first"),
+        (b"0101", "of type bytes"),
+        (np.zeros((2, 3), object), "of type object"),
+        ([[1, 0], [1]], "of type list"),
+    ],
+)
+def test_what_is_no_mask_is_refused(array: Any, words: str) -> None:  # noqa: ANN401
+    with pytest.raises(ValueError, match=words):
+        Mask.from_array(array)
+
+
+def test_a_mask_keeps_its_pixels_when_the_array_changes() -> None:
+    array = np.ones((3, 4), np.uint8)
+    mask = Mask.from_array(array)
+    array[:] = 0
+    assert mask.array.all()
+
+
+@pytest.mark.parametrize("tolerance", [-1, np.nan, np.inf])
+def test_tolerances_are_finite_and_not_negative(tolerance: float) -> None:
+    mask = Mask.from_array(np.ones((2, 2)))
+    for outlines in (mask.polygon, mask.outline):
+        with pytest.raises(ValueError, match="tolerance is"):
+            outlines(tolerance)
 
 
 @given(small_masks, small_masks)
@@ -301,7 +351,9 @@ def test_cleaning_is_what_the_polygons_say(mask: Array, largest: int, hole: int)
     assert not (found.array & ~filled.array).any()
 
 
-@pytest.mark.parametrize("options", [{"largest": 0}, {"fill_holes": -1}, {"fill_holes": np.nan}])
+@pytest.mark.parametrize(
+    "options", [{"largest": 0}, {"largest": 1.5}, {"fill_holes": -1}, {"fill_holes": np.nan}]
+)
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Mask.from_array(np.ones((2, 2))).cleaned(**options)

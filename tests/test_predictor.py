@@ -16,7 +16,7 @@ from dataloaders.geometry import Crop, CropRule
 from dataloaders.guidance import guidance_maps
 from iog.cache import Cache
 from iog.decoding import read_pixels
-from iog.errors import UnusableRequest
+from iog.errors import SettingsError, UnusableRequest
 from iog.image import Image
 from iog.masks import Mask
 from iog.models.spec import REGISTRY
@@ -306,7 +306,11 @@ def test_a_mask_of_another_image_is_only_pixels(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"box": (1, 2, 3)}, "four finite numbers"),
+        ({"box": (1, 2, 3)}, r"box is \[3\], not \[4\]\."),
+        ({"box": [BOX]}, r"box is \[1, 4\], not \[4\]\."),
+        ({"box": "1234"}, "four finite numbers"),
+        ({"box": BOX, "threshold": 1.0}, "threshold is 1.0; it must be above 0 and below 1"),
+        ({"box": BOX, "largest": True}, "largest"),
         ({"box": (1, 2, 3, np.nan)}, "four finite numbers"),
         ({"box": BOX, "point_coords": [1, 2]}, "point_coords"),
         ({"box": BOX, "point_coords": [CLICK], "point_labels": [1, 0]}, "point_labels"),
@@ -332,6 +336,54 @@ def test_without_box_and_mask_and_without_an_image(predictor: Predictor[int]) ->
     predictor.reset_image()
     with pytest.raises(RuntimeError, match="set_image"):
         predictor.predict(BOX)
+
+
+def test_a_new_box_drops_clicks_on_the_object_outside_it(predictor: Predictor[int]) -> None:
+    mask = predictor.predict(BOX)
+    assert mask.prompt is not None
+    other = (80.0, 30.0, 150.0, 90.0)
+    moved = predictor.predict(other, mask_input=mask)
+    assert moved.prompt == predictor.predict(other).prompt
+    again = predictor.predict((41, 30, 100, 90), mask_input=mask)
+    assert again.prompt == Prompt((41, 30, 100, 90), mask.prompt.pos_points)
+
+
+def test_predictors_that_share_a_cache_share_no_crops() -> None:
+    cache, image = Cache(CACHE_BYTES), Image(IMAGE)
+    engines = [RecordingEngine(has_click_branch=True, answer=at) for at in ((20, 40), (40, 20))]
+    predictors = [_predictor(engine, cache) for engine in engines]
+    for predictor in predictors:
+        predictor.set_image(image)
+        predictor.predict(BOX)
+    assert [_peak(engine.inputs[-1][3]) for engine in engines] == [(20, 40), (40, 20)]
+
+
+def test_a_predictor_says_what_it_is(predictor: Predictor[int]) -> None:
+    assert "engine='recording'" in repr(predictor)
+    assert repr(predictor.image).startswith("Image(size=(120, 160), key=")
+    with pytest.raises(ValueError, match="threshold is 0"):
+        Predictor(RecordingEngine(has_click_branch=True), threshold=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "foo"}, "engine is 'foo'; it must be one of: auto, torch, openvino."),
+        ({"precision": "int8"}, "precision is 'int8'; it must be one of: fp32, bf16, fp16."),
+        ({"device": "tpu"}, "device is 'tpu'; it must be one of: auto, cpu, cuda."),
+        ({"threads": 0}, "threads is 0; it must be None, or 1 or more."),
+        ({"cache_mb": -1}, "cache_mb is -1; it must be 0 or more."),
+    ],
+)
+def test_load_refuses_unknown_choices(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(**options)
+    assert str(error.value) == words
+
+
+def test_load_reads_the_weights_folder_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IOG_THREADS", "many")
+    assert load(engine="torch", device="cpu", threads=1).threshold > 0
 
 
 @pytest.fixture(scope="module")

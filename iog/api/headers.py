@@ -1,4 +1,4 @@
-"""What the headers of a request tell: the answer its client can read, and the request's number.
+"""What the headers of a request tell: the answer its client can read, and the request's id.
 
 CVAT names itself in ``User-Agent: CVAT/2.73.0 python-requests/2.33.1``, when it calls the function
 as well as when it asks Nuclio's dashboard to, which hands the request's headers on.
@@ -38,7 +38,7 @@ def outputs_for(headers: object) -> tuple[str, ...]:
 
 
 def request_id(headers: object) -> str:
-    """The number that the request brought along, or a new one.
+    """The id that the request brought along, or a new one.
 
     What is long or would need quoting in a log line or a header is not taken over.
 

@@ -23,7 +23,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, get_args
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -32,14 +32,16 @@ from numpy.typing import NDArray
 from iog.errors import INSTALL_TORCH, SettingsError, WeightsError
 from iog.models.files import check_hash, sha256_of
 from iog.models.spec import BUNDLED_DIR, ModelSpec, resolve
+from iog.settings import Device, Precision
+from iog.settings import Engine as EngineName
 
 __all__ = [
     "DECODER",
     "ENCODER",
-    "FOLDER",
+    "EXPORTS_FOLDER",
     "FP32",
-    "HINTS",
     "MANIFEST",
+    "OPENVINO_PRECISIONS",
     "Encoded",
     "Engine",
     "find_export",
@@ -48,14 +50,14 @@ __all__ = [
     "start_engine",
 ]
 
-FOLDER: Final = "openvino"
+EXPORTS_FOLDER: Final = "openvino"
 """Name of the folder of exports, beside the bundled weights and in the weights folder."""
 MANIFEST: Final = "model.json"
 ENCODER: Final = "encoder.xml"
 DECODER: Final = "decoder.xml"
 FP32: Final = "fp32"
 """Name of the folder of models for fp32 alone."""
-HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
+OPENVINO_PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
 """Our precisions and OpenVINO's names for them. OpenVINO is always told one: left to itself it
 takes bf16 wherever the CPU has it, and one file gives different answers on different machines."""
 
@@ -105,9 +107,9 @@ def start_engine(
     *,
     weights_dir: Path,
     sha256: str | None = None,
-    engine: str = "auto",
-    precision: str = "fp32",
-    device: str = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
     threads: int,
 ) -> Engine[Any]:
     """Load a model into an engine.
@@ -129,6 +131,7 @@ def start_engine(
         SettingsError: the engine, device or precision cannot be had here.
         WeightsError: the weights are missing or unusable.
     """
+    _check_choices(engine, precision, device)
     spec = model if isinstance(model, ModelSpec) else resolve(model, weights_dir=weights_dir)
     folder, no_export = None, None
     if engine == "openvino":
@@ -136,7 +139,7 @@ def start_engine(
         folder = _exported(spec, weights_dir, sha256, threads)
     elif (
         engine == "auto"
-        and precision in HINTS
+        and precision in OPENVINO_PRECISIONS
         and openvino_is_installed()
         and not _gpu_wanted(device)
     ):
@@ -161,6 +164,13 @@ def start_engine(
     )
 
 
+def _check_choices(engine: str, precision: str, device: str) -> None:
+    choices = (("engine", engine, EngineName), ("precision", precision, Precision))
+    for name, value, allowed in (*choices, ("device", device, Device)):
+        if value not in (names := get_args(allowed)):
+            raise SettingsError(f"{name} is {value!r}; it must be one of: {', '.join(names)}.")
+
+
 def openvino_is_installed() -> bool:
     """Whether OpenVINO can be imported."""
     return find_spec("openvino") is not None
@@ -183,7 +193,8 @@ def find_export(
     digest = check_hash(spec, sha256=sha256) or sha256_of(path)
     remedy = f"run `iog export {spec.asked}`"
     reason = f"{path.stem} was not exported: {remedy}"
-    for folder in (BUNDLED_DIR / FOLDER / path.stem, weights_dir / FOLDER / path.stem):
+    for parent in (BUNDLED_DIR, weights_dir):
+        folder = parent / EXPORTS_FOLDER / path.stem
         if not (folder / MANIFEST).is_file():
             continue
         try:
@@ -224,7 +235,7 @@ def _no_torch(
         why = "IOG_ENGINE is 'torch'"
     elif device == "cuda":
         why = "IOG_DEVICE is 'cuda'"
-    elif precision not in HINTS:
+    elif precision not in OPENVINO_PRECISIONS:
         why = f"IOG_PRECISION is {precision!r}"
     elif no_export is None:
         why = "OpenVINO is not installed"
@@ -244,10 +255,10 @@ def _check_openvino(precision: str, device: str) -> None:
             "IOG_ENGINE is 'openvino' and IOG_DEVICE is 'cuda', but OpenVINO runs on the CPU here; "
             "change one of them."
         )
-    if precision not in HINTS:
+    if precision not in OPENVINO_PRECISIONS:
         raise SettingsError(
             f"IOG_PRECISION is {precision!r}, which OpenVINO does not run here; set it to one of: "
-            + ", ".join(HINTS)
+            + ", ".join(OPENVINO_PRECISIONS)
             + "."
         )
 
@@ -260,7 +271,7 @@ def _exported(spec: ModelSpec, weights_dir: Path, sha256: str | None, threads: i
     problem = SettingsError(f"IOG_ENGINE is 'openvino', but {reason}.")
     if find_spec("torch") is None:
         raise SettingsError(f"{problem} That needs torch, which is not installed: {INSTALL_TORCH}.")
-    folder = weights_dir / FOLDER
+    folder = weights_dir / EXPORTS_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=_EXPORT_SECONDS)

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from iog.engines.engine import (
     DECODER,
     ENCODER,
-    FOLDER,
+    EXPORTS_FOLDER,
     FP32,
-    HINTS,
     MANIFEST,
+    OPENVINO_PRECISIONS,
     find_export,
     openvino_is_installed,
 )
@@ -83,7 +83,7 @@ def export(
     spec = model if isinstance(model, ModelSpec) else resolve(model, weights_dir=weights_dir)
     network, checkpoint = load_fused(spec, weights_dir=weights_dir, sha256=sha256)
     spec = checkpoint.spec
-    folder = (weights_dir / FOLDER if output is None else output) / Path(spec.filename).stem
+    folder = (weights_dir / EXPORTS_FOLDER if output is None else output) / Path(spec.filename).stem
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
         staged = Path(made) / folder.name
@@ -130,7 +130,7 @@ def compare(
     reference = TorchEngine(network, spec)
     wanted = [reference.decode(reference.encode(x), clicks) for x, clicks in crops]
     found = {}
-    for precision in HINTS:
+    for precision in OPENVINO_PRECISIONS:
         try:
             engine = OpenVINOEngine(folder, spec, precision=precision, threads=threads)
         except SettingsError:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from iog.engines.engine import DECODER, ENCODER, FP32, HINTS, read_manifest
+from iog.engines.engine import DECODER, ENCODER, FP32, OPENVINO_PRECISIONS, read_manifest
 from iog.errors import SettingsError
 from iog.models.spec import ModelSpec
 
@@ -66,7 +66,7 @@ class OpenVINOEngine:
                 "IOG_PRECISION is 'bf16', but this CPU has no instructions for it; set it to fp32."
             )
         options: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "ENABLE_CPU_PINNING": False,
@@ -84,7 +84,7 @@ class OpenVINOEngine:
         def request(name: str) -> openvino.InferRequest:
             model = CORE.read_model(folder / name)  # by path, which maps the weights
             if clicks:
-                model = _plain_features(model, HINTS[precision])
+                model = _plain_features(model, OPENVINO_PRECISIONS[precision])
             return CORE.compile_model(model, "CPU", options).create_infer_request()
 
         self._encoder = request(ENCODER)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iog.cli.export import _crops
-from iog.engines.engine import FOLDER, find_export, read_manifest
+from iog.engines.engine import EXPORTS_FOLDER, find_export, read_manifest
 from iog.engines.export import export
 from iog.engines.torch_engine import TorchEngine, load_fused
 from iog.models.files import sha256_of
@@ -16,7 +16,7 @@ from iog.models.spec import BUNDLED_DIR, ModelSpec, resolve
 
 pytest.importorskip("openvino")
 
-SHIPPED = BUNDLED_DIR / FOLDER / "iog-lite"
+SHIPPED = BUNDLED_DIR / EXPORTS_FOLDER / "iog-lite"
 
 
 @pytest.fixture
