@@ -205,6 +205,13 @@ def test_run_lengths_and_png_round_trip(mask: Array) -> None:
     np.testing.assert_array_equal(Mask.from_array(pixels).array, found.array)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_run_lengths_of_pycocotools_are_read(share: float) -> None:
+    mask = np.random.default_rng(1).random((300, 211)) < share
+    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    np.testing.assert_array_equal(Mask.from_rle(rle).array, mask)
+
+
 @pytest.mark.parametrize(
     "rle",
     [

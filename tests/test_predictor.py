@@ -436,5 +436,7 @@ def test_importing_iog_imports_no_heavy_library() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[0] == "set()"
+    assert all(hasattr(iog, name) for name in iog.__all__)
+    assert issubclass(iog.NotAnImage, iog.RequestError)
     with pytest.raises(AttributeError, match="nothing"):
         iog.nothing  # noqa: B018
