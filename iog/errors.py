@@ -37,6 +37,8 @@ __all__ = [
 
 INSTALL_TORCH: Final = "install it with `make torch` (or `pip install -r requirements-torch.txt`)"
 """What to type where torch, or what comes with it, is missing."""
+INSTALL_TORCH_CUDA: Final = "install it with `make torch CUDA=1`"
+"""The same where an NVIDIA GPU is asked for."""
 
 Code = Literal[
     # 400

@@ -227,11 +227,11 @@ def _outputs(value: str) -> tuple[str, ...] | None:
 
 
 def _threshold(value: str) -> float:
-    number = _number(float, 0, 1)(value)
     # At 0 every pixel would be object and at 1 none: a request may not say so either.
-    if number in (0, 1):
-        raise ValueError("a number above 0 and below 1")
-    return number
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(value)) < 1:  # not so for NaN
+            return number
+    raise ValueError("a number above 0 and below 1")
 
 
 def _sha256(value: str) -> str:

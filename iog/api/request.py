@@ -314,7 +314,7 @@ def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple
         case "finite_number" | "greater_than_equal" | "less_than_equal":
             return number, f"is {shown}, which is no place in an image"
         case "greater_than" | "less_than":
-            return number, f"is {shown}, which is not between 0 and 1"
+            return number, f"is {shown}, which is not above 0 and below 1"
         case "output_name":
             return "unknown_output", f"asks for {context['name']}, which is none of the outputs"
         case "output_type":

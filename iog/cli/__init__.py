@@ -53,7 +53,7 @@ _HINTS: Final = {
     "obj_bbox": "Give two corners in image pixels, such as --box 120,80,430,390.",
     "pos_points": "Give a place in image pixels, such as --point 260,240.",
     "neg_points": "Give a place in image pixels, such as --negative 260,240.",
-    "threshold": "Give a probability between 0 and 1, such as --threshold 0.5, or leave it out.",
+    "threshold": "Give a probability, such as --threshold 0.5, or leave the option out.",
 }
 """In place of the hints that show JSON."""
 _FIELD: Final = re.compile(rf"`({'|'.join(_OPTIONS)})(?:\[\d+\])*`")
@@ -92,6 +92,7 @@ def _in_words(error: RequestError) -> str:
     field = (error.field or "").partition("[")[0]
     hint = _HINTS.get(field, error.hint) if isinstance(error, MalformedRequest) else error.hint
     hint = re.sub(r"^Send\b", "Give", hint)
+    hint = hint.replace("leave the field out", "leave the option out")
     for elsewhere in (", base64-encoded", " on the server"):
         hint = hint.replace(elsewhere, "")
     return f"{message} {hint}".rstrip()

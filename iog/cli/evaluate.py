@@ -110,12 +110,20 @@ def evaluate(
     if save_masks and out is None:
         raise typer.BadParameter("it needs --out.", param_hint="--save-masks")
 
+    from iog.evaluation.segmenters import BASELINES, candidate
+    from iog.models.spec import resolve
+
+    settings = Settings.from_env(_environment(engine, precision))
+    names = model or [settings.model]
+    for name in names:
+        if name not in BASELINES:
+            resolve(name, weights_dir=settings.weights_dir)
+
+    # torch comes with some of this: a wrong name has been refused by now
     from dataloaders.readers import default_split, open_dataset
     from dataloaders.samples import hold_out as held_out
     from iog.evaluation.protocols import AnnotatorProtocol, OfficialProtocol
-    from iog.evaluation.segmenters import candidate
 
-    settings = Settings.from_env(_environment(engine, precision))
     if download:
         from iog.evaluation.downloads import complete
 
@@ -125,7 +133,7 @@ def evaluate(
     if hold_out is not None:
         objects = held_out(objects, hold_out)[1]
     run = _Run(objects, out, {"data": data, "split": split, "hold_out": hold_out, "limit": limit})
-    for name in model or [settings.model]:
+    for name in names:
         it = candidate(settings.with_model(name))
         masks = out / it.name / "run_0" / "Results" if out is not None and save_masks else None
         scorer: Scorer = (

@@ -95,6 +95,11 @@ def predict(
     if form is not None:
         body["output"] = "objects"
         json = "-" if json is None else json
+    if tolerance is not None and json is None:
+        raise typer.BadParameter(
+            "it simplifies the outlines that --form and --json write: give one of them.",
+            param_hint="--tolerance",
+        )
     if output is None and overlay is None and json is None:
         output = Path(f"{image.stem}-mask.png")
     _check_names(image, output=output, overlay=overlay, json=json)

@@ -86,13 +86,20 @@ def train(
     epochs = 0.0 if steps and epochs is None else epochs
     flags: dict[str, Any] = {"steps": steps, "epochs": epochs, "batch": batch, "hold_out": hold_out}
     flags |= {"precision": precision, "seed": seed, "workers": workers, "threads": threads}
+    from iog.models.spec import resolve
     from iog.training.config import TrainingConfig
+
+    overrides = _settings(settings or []) | {k: v for k, v in flags.items() if v is not None}
+    config = TrainingConfig.from_toml(recipe, **overrides)
+
+    if initial is not None and not initial.endswith(".npz") and not Path(initial).is_file():
+        resolve(initial, weights_dir=Settings.from_env().weights_dir)
+
+    # torch comes with this: a wrong name has been refused by now
     from iog.training.initial import open_initial
     from iog.training.loop import BEST, export
     from iog.training.loop import train as run
 
-    overrides = _settings(settings or []) | {k: v for k, v in flags.items() if v is not None}
-    config = TrainingConfig.from_toml(recipe, **overrides)
     start = None
     if initial is not None:
         start = open_initial(initial, weights_dir=Settings.from_env().weights_dir)

@@ -112,14 +112,23 @@ def fetch(
     ] = None,
 ) -> None:
     """Download published weights, once; an interrupted download goes on where it stopped."""
+    from iog.models.spec import resolve, spec_of
+
+    settings = Settings.from_env()
+    spec = spec_of(name)
+    if source is None and not spec.published:
+        here = resolve(name, weights_dir=settings.weights_dir).file
+        typer.echo(f"{name} comes with this project and is here already.", err=True)
+        typer.echo(here)
+        return
+
+    # torch comes with this: a wrong name has been refused by now
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from iog.models.fetching import fetch as fetch_weights
-    from iog.models.fetching import spec_of
 
-    settings = Settings.from_env()
-    typer.echo(f"Fetching {spec_of(name).filename} ...", err=True)
+    typer.echo(f"Fetching {spec.filename} ...", err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
     task = bar.add_task(name, total=None)
@@ -172,8 +181,8 @@ def verify(
             if asked is not None:
                 standing = "is the file IOG_WEIGHTS_SHA256 asks for"
             typer.echo(
-                f"{name}: good: {spec.architecture}, {spec.file.stat().st_size} bytes, sha256 "
-                f"{digest}; {standing}"
+                f"{name}: good; it {standing} ({spec.architecture}, "
+                f"{spec.file.stat().st_size} bytes, sha256 {digest})."
             )
     if not names and not present:
         typer.echo("There are no weights on this machine; see `iog weights list`.", err=True)

@@ -29,7 +29,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from iog.errors import INSTALL_TORCH, SettingsError, WeightsError
+from iog.errors import INSTALL_TORCH, INSTALL_TORCH_CUDA, SettingsError, WeightsError
 from iog.models.files import check_hash, sha256_of
 from iog.models.spec import BUNDLED_DIR, ModelSpec, resolve
 from iog.settings import Device, Precision
@@ -241,7 +241,9 @@ def _no_torch(
         why = "OpenVINO is not installed"
     else:
         why = f"OpenVINO cannot run {spec.asked}, as {no_export}"
-    return f"{why}. That needs torch, which is not installed: {INSTALL_TORCH}."
+    on_gpu = device == "cuda" or precision == "fp16"
+    advice = INSTALL_TORCH_CUDA if on_gpu else INSTALL_TORCH
+    return f"{why}. That needs torch, which is not installed: {advice}."
 
 
 def _check_openvino(precision: str, device: str) -> None:

@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 from iog.errors import WeightsError
 from iog.models.checkpoint import read_checkpoint
 from iog.models.files import publish
-from iog.models.spec import REGISTRY, ModelSpec, locate, resolve
+from iog.models.spec import ModelSpec, locate, resolve, spec_of
 
-__all__ = ["Progress", "fetch", "spec_of"]
+__all__ = ["Progress", "fetch"]
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and the bytes in all, if the server says how many."""
@@ -76,19 +76,6 @@ def fetch(
             f"{spec.filename} cannot be stored in {weights_dir}: {reason}."
         ) from error
     return target
-
-
-def spec_of(name: str) -> ModelSpec:
-    """The model to fetch.
-
-    Raises:
-        WeightsError: no registered model has that name.
-    """
-    if name not in REGISTRY:
-        raise WeightsError(
-            f"There are no weights {name!r} to fetch; known are {', '.join(REGISTRY)}."
-        )
-    return REGISTRY[name]
 
 
 def _keep(present: Path, spec: ModelSpec, *, replaceable: Path, sha256: str | None) -> bool:

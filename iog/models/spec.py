@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -27,6 +28,7 @@ __all__ = [
     "locate",
     "own_spec",
     "resolve",
+    "spec_of",
 ]
 
 Kind = Literal["plain", "fused", "openvino"]
@@ -103,11 +105,11 @@ class ModelSpec:
     def standing(self, sha256: str) -> str:
         """How a file with this hash compares with what is known, in words."""
         if self.sha256 is None:
-            return "no hash is known to compare with"
+            return "has no known hash to compare with"
         if sha256 != self.sha256:
             return "differs from the public copy that is known, which nobody has confirmed"
         if not self.published:
-            return "is the file that comes with this project"
+            return "is the file of this project"
         if self.sha256_confirmed:
             return "equals the published file"
         return "equals the public copy that is known, which nobody has confirmed"
@@ -260,12 +262,30 @@ def resolve(name_or_path: str, *, weights_dir: Path) -> ModelSpec:
             f"The bundled weights {known.filename} are missing from {BUNDLED_DIR}: restore them "
             f"with `git checkout -- iog/models/{known.filename}`, or put a copy into {weights_dir}."
         )
-    names = ", ".join([*REGISTRY, *installed(weights_dir)])
     as_path = f", which is ./{name_or_path}" if os.path.isfile(name_or_path) else ""
+    advice = _known_names(name_or_path, [*REGISTRY, *installed(weights_dir)])
     raise WeightsError(
-        f"There are no weights called {name_or_path!r}; known are {names}, or give the path of a "
-        f"file{as_path}."
+        f"There are no weights called {name_or_path!r}{advice} Or give the path of a file{as_path}."
     )
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The registered model with a name.
+
+    Raises:
+        WeightsError: no registered model has that name.
+    """
+    if name not in REGISTRY:
+        raise WeightsError(
+            f"There are no weights {name!r} to fetch{_known_names(name, list(REGISTRY))}"
+        )
+    return REGISTRY[name]
+
+
+def _known_names(wrong: str, names: list[str]) -> str:
+    nearest = get_close_matches(wrong, names, n=1)
+    question = f"; did you mean {nearest[0]}?" if nearest else "."
+    return f"{question} Known are {', '.join(names)}."
 
 
 def installed(weights_dir: Path) -> tuple[str, ...]:

@@ -209,16 +209,20 @@ def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
         ),
         (
             ("photo.png", *BOX_ARGUMENTS, "--threshold", "1.5"),
-            ("--threshold is 1.5, which is not between 0 and 1. Give a probability",),
+            ("--threshold is 1.5, which is not above 0 and below 1. Give", "leave the option out."),
         ),
         (("photo.png", *BOX_ARGUMENTS, "--form", "svg"), ("--form is 'svg', which", "Give one of")),
         (
-            ("photo.png", *BOX_ARGUMENTS, "--tolerance", "-1"),
+            ("photo.png", *BOX_ARGUMENTS, "--tolerance", "1"),
+            ("--tolerance", "that --form and --json write"),
+        ),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--tolerance", "-1", "--json", "-"),
             ("--tolerance is -1.0, which is out of range. Give pixels",),
         ),
         (
             ("photo.png", *BOX_ARGUMENTS, "--largest", "0"),
-            ("--largest is 0, which is out of range",),
+            ("--largest is 0, which is out of range", "or leave the option out."),
         ),
         (
             ("photo.png", *BOX_ARGUMENTS, "--fill-holes", "-1"),
@@ -237,7 +241,11 @@ def test_the_threshold_is_used(iog: Iog, here: Path) -> None:
             ("no known format. Give the whole file of a JPEG, PNG, ", " or AVIF image."),
         ),
         (("/dev/null", *BOX_ARGUMENTS), ("The image is empty. Give an image file.",)),
-        (("photo.png", *BOX_ARGUMENTS, "--model", "nothing"), ("'nothing'", "iog-lite")),
+        (("photo.png", *BOX_ARGUMENTS, "--model", "nothing"), ("'nothing'. Known are iog-lite,",)),
+        (
+            ("photo.png", *BOX_ARGUMENTS, "--model", "iog-light"),
+            ("'iog-light'; did you mean iog-lite? Known are iog-lite,", "Or give the path"),
+        ),
         (("photo.png", *BOX_ARGUMENTS, "--model", "notes.txt"), ("notes.txt",)),
     ],
     ids=lambda value: " ".join(value[1:]) if value and value[0][-4:] in _GIVEN else "",
@@ -313,7 +321,10 @@ def test_weights_are_taken_from_a_file_found_and_verified(
     assert fetched.stdout == f"{path}\n"
     assert path.read_bytes() == BUNDLED.read_bytes()
     assert iog("weights", "path", "iog-lite").stdout == f"{path}\n"
-    assert re.match(r"iog-lite: good: iog-lite, ", iog("weights", "verify").stdout)
+    assert re.match(
+        r"iog-lite: good; it is the file of this project \(iog-lite, ",
+        iog("weights", "verify").stdout,
+    )
     assert re.search(r"iog-lite +iog-lite +here, \d+\.\d MB", iog("weights", "list").stdout)
 
 
@@ -323,7 +334,10 @@ def test_weights_of_ones_own_get_a_name(iog: Iog, here: Path, random_lite: Path)
     listed = iog("weights", "list").stdout
     assert re.search(r"mine +iog-lite +here, 1\d\.\d MB", listed)
     assert "mine: crop to 256 pixels, threshold 0.5" in listed
-    assert "mine: good: iog-lite" in iog("weights", "verify").stdout
+    assert (
+        "mine: good; it has no known hash to compare with (iog-lite, "
+        in iog("weights", "verify").stdout
+    )
     refused(iog("weights", "install", str(random_lite), "--name", "mine"), "--force")
     to_file = iog("weights", "install", str(random_lite), "--name", "mine", "--to", "photo.png")
     refused(to_file, "'--to'", "'photo.png' is a file")
@@ -348,7 +362,7 @@ def test_weights_verify_tells_good_from_bad(iog: Iog, here: Path, random_lite: P
     both = iog("weights", "verify", str(random_lite), str(damaged))
 
     assert good.exit_code == 0
-    assert re.search(r"good: iog-lite, \d+ bytes, sha256 [0-9a-f]{64}", good.stdout)
+    assert re.search(r"good; it .* \(iog-lite, \d+ bytes, sha256 [0-9a-f]{64}\)", good.stdout)
     assert both.exit_code == 1
     assert "damaged.pt" in both.stderr
     assert "random.pt: good" in both.stdout
@@ -389,8 +403,15 @@ def test_weights_fetch_says_why_a_folder_takes_nothing(
 
 def test_weights_fetch_knows_its_names_before_it_draws_a_bar(iog: Iog) -> None:
     result = iog("weights", "fetch", "iog-pascalle")
-    refused(result, "no weights 'iog-pascalle'", ", ".join(REGISTRY))
+    refused(result, "'iog-pascalle' to fetch; did you mean iog-pascal?", ", ".join(REGISTRY))
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_weights_fetch_says_that_the_bundled_model_is_here(iog: Iog) -> None:
+    result = iog("weights", "fetch", "iog-lite")
+    assert result.exit_code == 0
+    assert result.stdout == f"{BUNDLED}\n"
+    assert result.stderr == "iog-lite comes with this project and is here already.\n"
 
 
 # --- serve, in a process of its own ----------------------------------------------------------

@@ -24,7 +24,7 @@ def main(folder: str, address: str, most: str = "") -> None:
     spec = replace(REGISTRY["iog-lite"], name="small", source=address, filename="SMALL.pth")
     spec = replace(spec, size=None, sha256=None, sha256_confirmed=False)
     registry = MappingProxyType({spec.name: spec})
-    for module in (iog.models.checkpoint, iog.models.fetching, iog.models.spec):
+    for module in (iog.models.checkpoint, iog.models.spec):
         setattr(module, "REGISTRY", registry)  # noqa: B010 - final for everybody else
     setattr(iog.models.spec, "BUNDLED_DIR", Path(folder) / "nothing")  # noqa: B010
     if most:

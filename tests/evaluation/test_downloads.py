@@ -97,7 +97,8 @@ def test_no_network_is_a_sentence(
 def test_the_command_line_downloads_before_it_reads(
     internet: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IOG_MODEL", str(tmp_path / "no model.pt"))  # reading comes first
+    (tmp_path / "no model.pt").touch()  # the data are read before it
+    monkeypatch.setenv("IOG_MODEL", str(tmp_path / "no model.pt"))
     spec = f"voc:{tmp_path}/data"
     without = CliRunner().invoke(app, ["evaluate", "--data", spec])
     assert (without.exit_code, internet.fetched) == (1, [])

@@ -105,7 +105,7 @@ def small_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelSpec:
         sha256=None,
         sha256_confirmed=False,
     )
-    for module in ("spec", "checkpoint", "fetching"):
+    for module in ("spec", "checkpoint"):
         monkeypatch.setattr(f"iog.models.{module}.REGISTRY", {spec.name: spec})
     monkeypatch.setattr("iog.models.spec.BUNDLED_DIR", tmp_path / "bundled")
     return spec

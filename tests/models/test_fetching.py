@@ -313,7 +313,7 @@ def test_a_folder_that_cannot_be_written(small_model: ModelSpec, tmp_path: Path)
 
 
 def test_names_that_cannot_be_fetched(folder: Path) -> None:
-    with pytest.raises(WeightsError, match="no weights 'big' to fetch; known are small"):
+    with pytest.raises(WeightsError, match=r"no weights 'big' to fetch\. Known are small"):
         fetch("big", weights_dir=folder)
 
 

@@ -195,7 +195,7 @@ def test_a_description_of_another_network_changes_nothing() -> None:
 def test_standings() -> None:
     digest, other = "a" * 64, "b" * 64
     spec = replace(REGISTRY["iog-pascal"], sha256=None)
-    assert spec.standing(digest) == "no hash is known to compare with"
+    assert spec.standing(digest) == "has no known hash to compare with"
     for confirmed, given, standing in (
         (True, digest, "equals the published file"),
         (False, digest, "equals the public copy that is known, which nobody has confirmed"),
@@ -204,4 +204,4 @@ def test_standings() -> None:
         assert replace(spec, sha256=digest, sha256_confirmed=confirmed).standing(given) == standing
     bundled = REGISTRY["iog-lite"]
     assert bundled.sha256 is not None
-    assert bundled.standing(bundled.sha256) == "is the file that comes with this project"
+    assert bundled.standing(bundled.sha256) == "is the file of this project"
