@@ -169,6 +169,8 @@ from tests.tiny_dataset import write_folder
 from iog.training import loop
 from iog.training.config import TrainingConfig
 
+# A shell that runs the tests in the background has its children ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 weights, out = map(Path, sys.argv[1:])
 spec = resolve("iog-lite", weights_dir=weights)
 export = weights / "openvino" / "iog-lite"
