@@ -129,6 +129,7 @@ print(json.dumps([answer.status, model.describe()["engine"], sum(map(sum, mask))
     assert area > 10_000
 
 
+@pytest.mark.long
 def test_models_for_fp32_alone_lie_beside_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

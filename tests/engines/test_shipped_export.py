@@ -45,6 +45,7 @@ def test_its_masks_are_torchs_on_the_examples(spec: ModelSpec, tmp_path: Path) -
         assert ((wanted > spec.threshold) == (found > spec.threshold)).all()
 
 
+@pytest.mark.long
 def test_exporting_again_gives_the_same_weights(tmp_path: Path) -> None:
     made = export("iog-lite", weights_dir=tmp_path, threads=1)
     assert read_manifest(made)["files"] == read_manifest(SHIPPED)["files"]
