@@ -20,7 +20,7 @@ TORCH := $(VENV)/.torch
 DEVELOPMENT := $(VENV)/.development
 
 .DEFAULT_GOAL := help
-.PHONY: help setup torch run test test-all images export endurance check bench format clean
+.PHONY: help setup torch run browser test test-all images export endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,13 @@ torch: $(TORCH) ## add torch: training, evaluating, published weights; CUDA=1 fo
 
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
+
+CHROMIUM := chromium fonts-dejavu-core
+browser: ## Chromium, in which the tests use the page; installed with apt, as root
+	@for name in chromium chromium-browser google-chrome; do command -v $$name && exit; done; \
+	if [ "$$(id -u)" != 0 ] || ! { apt-get --quiet=2 update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 --yes --no-install-recommends install $(CHROMIUM); }; \
+	then echo "Chromium is missing, so its tests are skipped. As root: apt-get install $(CHROMIUM)"; fi
 
 # Two processes of one thread each, a file of tests at a time.
 PARALLEL := -n 2 --dist loadfile
