@@ -24,13 +24,14 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from iog.image import Image
-    from iog.masks import Mask
+    from iog.masks import Mask, Masks
     from iog.predictor import Predictor, load
     from iog.prompts import Prompt
 
 __all__ = [
     "Image",
     "Mask",
+    "Masks",
     "NotAnImage",
     "Predictor",
     "Prompt",
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Image": "image",
     "Mask": "masks",
+    "Masks": "masks",
     "NotAnImage": "errors",
     "Predictor": "predictor",
     "Prompt": "prompts",

@@ -7,44 +7,28 @@ the number of pixels inside.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pycocotools import mask as coco
 
 from dataloaders.geometry import Region, Size
+from iog.outlines import PixelRing, Ring, check_tolerance, exact_rings, pixel_count, simplified
 from iog.prompts import Prompt
-from iog.run_lengths import unpacked
+from iog.run_lengths import CocoRle, packed, unpacked
 
 if TYPE_CHECKING:
-    import supervision  # type: ignore[import-not-found,unused-ignore]
+    import supervision
 
-__all__ = ["POLYGON_TOLERANCE_PX", "CocoRle", "Mask", "Polygon", "union"]
+__all__ = ["POLYGON_TOLERANCE_PX", "CocoAnnotation", "CocoRle", "Mask", "Masks", "Polygon", "union"]
 
 # How far a simplified polygon may lie from the exact outline, in image pixels, in answers that do
 # not say.
 POLYGON_TOLERANCE_PX = 1.0
-# A polygon that small a tolerance still distorts by more than this part of its area (thin or tiny
-# objects) is simplified less.
-_MAX_AREA_CHANGE = 0.1
-
-# The sides of a pixel in the order in which a contour passes them, with the background on its
-# right: 0 left, downwards; 1 lower, to the right; 2 right, upwards; 3 upper, to the left.
-# Corner number i is where side i begins; (x, y) from the pixel's upper left corner.
-_CORNERS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], np.int32)
-# By dx + 1, dy + 1 of a step from one pixel of a contour to the next: the corner of the next
-# pixel that the ring passes on the way ...
-_ENTERED = np.array([(2, 3, 3), (2, 0, 0), (1, 1, 0)], np.int8)
-# ... which is this corner of the pixel before.
-_LEFT = np.array([(0, 0, 1), (3, 0, 1), (3, 2, 2)], np.int8)
-
-Ring = list[list[int]]
 
 
 class Polygon(TypedDict):
@@ -54,11 +38,20 @@ class Polygon(TypedDict):
     holes: list[Ring]
 
 
-class CocoRle(TypedDict):
-    """COCO's compressed run lengths: column-major over the whole image, size is [H, W]."""
+class CocoAnnotation(TypedDict):
+    """One entry of a COCO file's ``annotations``, with a score as in COCO's results."""
 
-    size: list[int]
-    counts: str
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[int]
+    """x, y, width, height: the tight box."""
+    area: int
+    """Pixels of the mask."""
+    iscrowd: int
+    segmentation: CocoRle | list[list[int]]
+    """Run lengths, or for each component [x, y, x, y, ...]."""
+    score: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -230,9 +223,9 @@ class Mask:
         Raises:
             ValueError: the tolerance is not finite or below 0.
         """
-        _check_tolerance(tolerance)
-        components = sorted(self._exact_rings(), key=_pixel_count, reverse=True)
-        simple = [[_simplified(ring, tolerance) for ring in rings] for rings in components]
+        check_tolerance(tolerance)
+        components = sorted(self._exact_rings(), key=pixel_count, reverse=True)
+        simple = [[simplified(ring, tolerance) for ring in rings] for rings in components]
         return [Polygon(exterior=exterior, holes=holes) for exterior, *holes in simple]
 
     def outline(self, tolerance: float = 0.0) -> Ring:
@@ -244,27 +237,12 @@ class Mask:
         Raises:
             ValueError: the tolerance is not finite or below 0.
         """
-        _check_tolerance(tolerance)
+        check_tolerance(tolerance)
         components = self._exact_rings()
-        return _simplified(max(components, key=_pixel_count)[0], tolerance) if components else []
+        return simplified(max(components, key=pixel_count)[0], tolerance) if components else []
 
-    def _exact_rings(self) -> list[list[NDArray[np.int32]]]:
-        """Per component its outer ring, then its holes; each int32 [V, 2] of pixel edges (x, y)."""
-        if not self.area:
-            return []
-        contours, hierarchy = cv2.findContours(self.pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        parents = hierarchy.reshape(-1, 4)[:, 3].tolist()  # -1 or, of a hole, its outer ring
-        components: dict[int, list[NDArray[np.int32]]] = {
-            index: [] for index, parent in enumerate(parents) if parent < 0
-        }
-        found = [np.asarray(contour, np.int32).reshape(-1, 2) for contour in contours]
-        rings = _on_pixel_edges(found, offset=(self.left, self.top))
-        for index, (parent, ring) in enumerate(zip(parents, rings, strict=True)):
-            if parent < 0:
-                components[index].insert(0, ring)
-            else:
-                components[parent].append(ring)
-        return list(components.values())
+    def _exact_rings(self) -> list[list[PixelRing]]:
+        return exact_rings(self.pixels, offset=(self.left, self.top)) if self.area else []
 
     def cvat_runs(self) -> list[int]:
         """CVAT's mask points: run lengths, then left, top, right, bottom (inclusive).
@@ -284,24 +262,7 @@ class Mask:
 
     def rle(self) -> CocoRle:
         """COCO's compressed run lengths of the whole image, as `pycocotools` reads them."""
-        height, width = self.size
-        x0, y0, x1, y1 = self.region
-        # Column by column, each between two zeros, so that every run begins and ends in its column.
-        columns = np.zeros((x1 - x0, y1 - y0 + 2), np.uint8)
-        columns[:, 1:-1] = self.pixels.T
-        column, row = np.divmod(
-            np.flatnonzero(columns[:, 1:] != columns[:, :-1]), columns.shape[1] - 1
-        )
-        ends = (x0 + column) * height + y0 + row  # of runs, alternately background's and object's
-        # A run to the foot of one column goes on at the head of the next.
-        joined = np.flatnonzero(ends[1:-1:2] == ends[2::2]) * 2 + 1
-        ends = np.delete(ends, np.concatenate((joined, joined + 1)))
-        runs = np.diff(ends, prepend=0, append=height * width)
-        if ends.size and ends[-1] == height * width:
-            runs = runs[:-1]
-        packed = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
-        counts: bytes = packed["counts"]
-        return CocoRle(size=[height, width], counts=counts.decode("ascii"))
+        return packed(self.pixels, (self.left, self.top), self.size)
 
     def png(self) -> bytes:
         """The mask of the whole image as an 8-bit greyscale PNG of 0 and 255."""
@@ -312,21 +273,126 @@ class Mask:
         _, written = cv2.imencode(".png", self._full(255), [*level, *options, *strategy])
         return written.tobytes()
 
-    def to_detections(self) -> supervision.Detections:
-        """The mask as ``supervision.Detections`` of one object, or of none if it is empty.
+    def to_coco(
+        self,
+        *,
+        id: int,
+        image_id: int,
+        category_id: int,
+        form: Literal["rle", "polygon"] = "rle",
+        tolerance: float = 0.0,
+    ) -> CocoAnnotation:
+        """The mask as an entry of a COCO file's ``annotations``.
+
+        Args:
+            id: number of the annotation, which no other in the file has.
+            image_id: of the file's ``images``.
+            category_id: of the file's ``categories``.
+            form: of ``segmentation``. ``rle`` is exact. ``polygon`` is one ring for each component:
+                COCO has no holes in polygons, so they are filled there, but ``area`` is the mask's.
+            tolerance: of the polygons, in pixels; see ``polygon``.
+
+        Raises:
+            ValueError: the mask is empty, the form is unknown, or the tolerance is not finite or
+                below 0.
+        """
+        if not self.area:
+            raise ValueError("The mask is empty, and a COCO annotation needs pixels.")
+        if form not in ("rle", "polygon"):
+            raise ValueError(f"form is {form!r}; it must be 'rle' or 'polygon'.")
+        segmentation: CocoRle | list[list[int]]
+        if form == "rle":
+            segmentation = self.rle()
+        else:
+            segmentation = [
+                [number for point in part["exterior"] for number in point]
+                for part in self.polygon(tolerance)
+            ]
+        x0, y0, x1, y1 = self.region
+        return CocoAnnotation(
+            id=id,
+            image_id=image_id,
+            category_id=category_id,
+            bbox=[x0, y0, x1 - x0, y1 - y0],
+            area=self.area,
+            iscrowd=0,
+            segmentation=segmentation,
+            score=self.score,
+        )
+
+    def to_detections(self, *, class_id: int | None = None) -> supervision.Detections:
+        """The mask as ``supervision.Detections``; see ``Masks.to_detections``."""
+        return Masks([self]).to_detections(class_id=class_id)
+
+
+class Masks(list[Mask]):
+    """Masks of one image, in the order of their boxes: a list with forms for all of them."""
+
+    def to_coco(
+        self,
+        *,
+        image_id: int,
+        category_id: int | Sequence[int],
+        first_id: int = 1,
+        form: Literal["rle", "polygon"] = "rle",
+        tolerance: float = 0.0,
+    ) -> list[CocoAnnotation]:
+        """The masks as entries of a COCO file's ``annotations``, without the empty ones.
+
+        Args:
+            category_id: of all masks, or of each.
+            first_id: number of the first annotation; the others follow.
+            image_id, form, tolerance: see ``Mask.to_coco``.
+
+        Raises:
+            ValueError: there are not as many categories as masks; or see ``Mask.to_coco``.
+        """
+        categories = _for_each(category_id, self, "category_id")
+        drawn = [(mask, each) for mask, each in zip(self, categories, strict=True) if mask.area]
+        return [
+            mask.to_coco(
+                id=number, image_id=image_id, category_id=each, form=form, tolerance=tolerance
+            )
+            for number, (mask, each) in enumerate(drawn, start=first_id)
+        ]
+
+    def to_detections(
+        self, *, class_id: int | Sequence[int] | None = None
+    ) -> supervision.Detections:
+        """The masks as one ``supervision.Detections``, without the empty ones.
+
+        ``xyxy`` holds the tight boxes, ``mask`` the pixels (bool [N, H, W]), ``confidence`` the
+        scores, and ``data["index"]`` the place of each in this list.
+
+        Args:
+            class_id: of all masks, or of each. Without it supervision's annotators need
+                ``color_lookup=supervision.ColorLookup.INDEX``.
 
         Raises:
             ImportError: supervision is not installed.
+            ValueError: there are not as many classes as masks.
         """
         import supervision
 
-        if not self.area:
+        classes = None if class_id is None else np.array(_for_each(class_id, self, "class_id"))
+        index = [number for number, mask in enumerate(self) if mask.area]
+        if not index:
             return supervision.Detections.empty()
+        drawn = [self[number] for number in index]
         return supervision.Detections(
-            xyxy=np.array([self.region], np.float32),
-            mask=self.array[None],
-            confidence=np.array([self.score], np.float32),
+            xyxy=np.array([mask.region for mask in drawn], np.float32),
+            mask=np.stack([mask.array for mask in drawn]),
+            confidence=np.array([mask.score for mask in drawn], np.float32),
+            class_id=None if classes is None else classes[index],
+            data={"index": np.array(index)},
         )
+
+
+def _for_each(number: int | Sequence[int], masks: Masks, name: str) -> list[int]:
+    numbers = [number] * len(masks) if isinstance(number, int | np.integer) else list(number)
+    if len(numbers) != len(masks):
+        raise ValueError(f"{name} has {len(numbers)} entries for {len(masks)} masks.")
+    return numbers
 
 
 def union(masks: Sequence[Mask]) -> Mask:
@@ -371,79 +437,3 @@ def _filled(pixels: NDArray[np.uint8], largest_hole: float) -> NDArray[np.uint8]
         return pixels
     filled: NDArray[np.uint8] = fill[numbers[1:-1, 1:-1]].view(np.uint8)
     return pixels | filled
-
-
-def _pixel_count(rings: list[NDArray[np.int32]]) -> float:
-    """Pixels of a component: holes run the other way round, so their areas count negative."""
-    return abs(sum(_signed_area(ring) for ring in rings))
-
-
-def _check_tolerance(tolerance: float) -> None:
-    if not 0 <= tolerance < math.inf:
-        raise ValueError(f"tolerance is {tolerance}, not a finite number of 0 or more.")
-
-
-def _simplified(ring: NDArray[np.int32], tolerance: float) -> Ring:
-    area = _signed_area(ring)
-    # A ring no wider than the tolerance collapses to a line; a tighter tolerance keeps it open.
-    for tighter in (tolerance, tolerance / 2, tolerance / 4):
-        if tighter <= 0:
-            break
-        candidate = cast(
-            "NDArray[np.int32]", cv2.approxPolyDP(ring, tighter, closed=True).reshape(-1, 2)
-        )
-        change = abs(_signed_area(candidate) - area)
-        if len(candidate) >= 3 and change <= _MAX_AREA_CHANGE * abs(area):
-            return _as_lists(candidate)
-    return _as_lists(ring)
-
-
-def _as_lists(ring: NDArray[np.int32]) -> Ring:
-    return cast("Ring", ring.tolist())
-
-
-def _signed_area(ring: NDArray[np.int32]) -> float:
-    """Area inside the ring; outer rings and holes, which run in opposite senses, differ in sign."""
-    return cv2.contourArea(ring, oriented=True)
-
-
-def _on_pixel_edges(
-    contours: list[NDArray[np.int32]], *, offset: tuple[int, int]
-) -> list[NDArray[np.int32]]:
-    """Rings along the outer edges of the contours' pixels, without vertices on a straight line.
-
-    At each pixel a ring runs from the corner it came by to the corner it leaves by, along one to
-    four sides. All contours at once: a ragged mask has tens of thousands of them.
-
-    Args:
-        contours: int32 [N, 2], x and y of all pixels of a contour (``CHAIN_APPROX_NONE``), at
-            least one.
-        offset: x and y of the first pixel of the mask they were found in.
-
-    Returns:
-        int32 [V, 2] for each contour: x and y of pixel edges.
-    """
-    pixels = np.concatenate(contours)
-    ends = np.cumsum([len(contour) for contour in contours])
-    starts = np.concatenate(([0], ends[:-1]))
-    following = np.arange(1, len(pixels) + 1)
-    following[ends - 1] = starts
-    step = pixels[following] - pixels + 1
-    leaving = _LEFT[step[:, 0], step[:, 1]]
-    entering = np.empty_like(leaving)
-    entering[following] = _ENTERED[step[:, 0], step[:, 1]]
-    # Where both are one corner the ring goes round the whole pixel: a tip, or a pixel alone.
-    sides = (leaving - entering - 1) % 4 + 1
-
-    # One entry for each side that a ring runs along.
-    pixel = np.repeat(np.arange(len(pixels)), sides)
-    last = np.cumsum(sides)
-    nth = np.arange(len(pixel)) - np.repeat(last - sides, sides)
-    side = (entering[pixel] + nth) % 4
-    bounds = last[ends - 1]  # where each ring's sides end
-    begins = np.concatenate(([0], bounds[:-1]))
-    before = np.arange(len(pixel)) - 1
-    before[begins] = bounds - 1
-    corner = side != side[before]
-    vertices = pixels[pixel[corner]] + _CORNERS[side[corner]] + np.array(offset, np.int32)
-    return np.split(vertices, np.cumsum(corner)[bounds[:-1] - 1])

@@ -23,7 +23,7 @@ from iog.cache import Cache
 from iog.engines.engine import Encoded, Engine, start_engine
 from iog.errors import SettingsError, UnusableRequest
 from iog.image import MAX_PIXELS, Image, ImageLike
-from iog.masks import CocoRle, Mask
+from iog.masks import CocoRle, Mask, Masks
 from iog.prompts import Prompt, clamped_box, one_box, ordered_boxes, prompts_for, split_clicks
 from iog.settings import Device, Precision, available_cores, weights_dir_from_env
 from iog.settings import Engine as EngineName
@@ -212,7 +212,7 @@ class Predictor(Generic[Encoded]):
         threshold: float | None = None,
         largest: int | None = None,
         fill_holes: float | None = None,
-    ) -> list[Mask]:
+    ) -> Masks:
         """Segment the object in each box; every click goes to the box it lies in, or the nearest.
 
         Args:
@@ -220,7 +220,7 @@ class Predictor(Generic[Encoded]):
             point_coords, point_labels, threshold, largest, fill_holes: see ``predict``.
 
         Returns:
-            One mask for each box, in order.
+            One mask for each box, in order: a list.
 
         Raises:
             UnusableRequest: a box lies outside the image; nothing is predicted then.
@@ -230,10 +230,10 @@ class Predictor(Generic[Encoded]):
         self.timings = {"network": 0.0, "paste": 0.0}
         threshold = self.threshold if threshold is None else _checked(threshold)
         positive, negative = split_clicks(point_coords, point_labels, image.size)
-        return [
+        return Masks(
             self._mask(image, prompt, threshold, largest=largest, fill_holes=fill_holes)
             for prompt in prompts_for(ordered_boxes(boxes), positive, negative, image.size)
-        ]
+        )
 
     def probability(self, prompt: Prompt) -> NDArray[np.float32]:
         """The probability behind a mask: float32 [H, W], image frame, 0 outside the crop.

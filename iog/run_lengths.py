@@ -1,4 +1,4 @@
-"""COCO's run lengths, checked before they are unpacked.
+"""COCO's run lengths: written, and checked before they are unpacked.
 
 pycocotools reads memory beyond a text that ends too soon, and leaves pixels that no run covers
 uninitialised.
@@ -8,17 +8,53 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
-__all__ = ["unpacked"]
+from dataloaders.geometry import Size
+
+__all__ = ["CocoRle", "packed", "unpacked"]
 
 # The most pixels that `IOG_MAX_PIXELS` may allow, and characters that a run length takes at most.
 _MOST_PIXELS = 2**31 - 1
 _MOST_CHARACTERS = 7
 _WANTED = 'Run lengths are {"size": [H, W], "counts": ...}'
+
+
+class CocoRle(TypedDict):
+    """COCO's compressed run lengths: column-major over the whole image, size is [H, W]."""
+
+    size: list[int]
+    counts: str
+
+
+def packed(pixels: NDArray[np.uint8], corner: tuple[int, int], size: Size) -> CocoRle:
+    """The run lengths of an image in which only one region has pixels.
+
+    Args:
+        pixels: uint8 [h, w], 0 or 1.
+        corner: column and row of its first pixel.
+        size: height and width of the image.
+    """
+    height, width = size
+    left, top = corner
+    # Column by column, each between two zeros, so that every run begins and ends in its column.
+    columns = np.zeros((pixels.shape[1], pixels.shape[0] + 2), np.uint8)
+    columns[:, 1:-1] = pixels.T
+    column, row = np.divmod(np.flatnonzero(columns[:, 1:] != columns[:, :-1]), columns.shape[1] - 1)
+    ends = (left + column) * height + top + row  # of runs, alternately background's and object's
+    # A run to the foot of one column goes on at the head of the next.
+    joined = np.flatnonzero(ends[1:-1:2] == ends[2::2]) * 2 + 1
+    ends = np.delete(ends, np.concatenate((joined, joined + 1)))
+    runs = np.diff(ends, prepend=0, append=height * width)
+    if ends.size and ends[-1] == height * width:
+        runs = runs[:-1]
+    found = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+    counts: bytes = found["counts"]
+    return CocoRle(size=[height, width], counts=counts.decode("ascii"))
 
 
 def unpacked(rle: Mapping[str, Any]) -> NDArray[np.uint8]:

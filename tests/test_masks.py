@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-import types
 from typing import Any
 
 import cv2
@@ -300,29 +298,6 @@ def test_a_mask_of_a_region_makes_no_full_array_by_itself() -> None:
     assert mask.area == 12
     assert len(mask.polygon()[0]["exterior"]) == 4
     assert "area=12" in repr(mask)
-
-
-class FakeDetections:
-    """Takes what ``supervision.Detections`` takes."""
-
-    def __init__(self, **fields: NDArray[Any]) -> None:
-        self.fields = fields
-
-    @classmethod
-    def empty(cls) -> FakeDetections:
-        return cls()
-
-
-def test_detections_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = types.ModuleType("supervision")
-    monkeypatch.setattr(library, "Detections", FakeDetections, raising=False)
-    monkeypatch.setitem(sys.modules, "supervision", library)
-    mask = Mask.of_region(np.ones((2, 3), np.uint8), (4, 5), (10, 20), score=0.5)
-    fields = mask.to_detections().fields
-    assert fields["xyxy"].tolist() == [[4, 5, 7, 7]]
-    assert fields["mask"].shape == (1, 10, 20)
-    assert fields["confidence"].tolist() == [0.5]
-    assert Mask.from_array(np.zeros((3, 3))).to_detections().fields == {}
 
 
 def test_specks_go_and_holes_are_filled() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from iog.masks import _on_pixel_edges as on_pixel_edges
+from iog.outlines import _on_pixel_edges as on_pixel_edges
 
 MASKS = arrays(
     np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)
