@@ -2,6 +2,7 @@
 
     iog serve       answer requests over HTTP on this machine
     iog predict     segment one object in one image
+    iog masks       make a mask for every box of a data set
     iog evaluate    score a model over a data set
     iog bench       measure what a click costs
     iog export      write models for OpenVINO
@@ -24,7 +25,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 # By module: a function of its module's name would hide it from whoever imports iog.cli.NAME.
-from iog.cli import bench, evaluate, export, predict, serve, size, train, weights
+from iog.cli import bench, evaluate, export, masks, predict, serve, size, train, weights
 from iog.errors import (
     INSTALL_TORCH,
     DatasetError,
@@ -112,6 +113,7 @@ def _print_version(wanted: bool) -> None:
 app = typer.Typer(cls=_Sentences, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 app.command()(serve.serve)
 app.command()(predict.predict)
+app.command()(masks.masks)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(export.export)

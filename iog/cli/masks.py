@@ -1,0 +1,171 @@
+"""`iog masks`: every box of a data set becomes a mask."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from iog.settings import Settings, available_cores
+
+if TYPE_CHECKING:
+    from iog.bulk.journal import Journal
+    from iog.bulk.records import Mapper, Sink, Source
+    from iog.bulk.task import MaskTask
+
+__all__ = ["masks"]
+
+_SOME_FAILED = 3
+_INTERRUPTED = 130
+_LISTED = 50
+
+
+def masks(
+    coco: Annotated[
+        Path | None,
+        typer.Option(help="A COCO file with boxes.", exists=True, dir_okay=False),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="The folder that the file's image names start from.", file_okay=False),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    form: Annotated[
+        Literal["rle", "polygon"],
+        typer.Option(metavar="rle|polygon", help="The form of the masks: exact, or outlines."),
+    ] = "rle",
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Pixels by which polygons may be simplified; 0 is exact.")
+    ] = 1.0,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Make new masks for objects that have one, too.")
+    ] = False,
+    points_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Key of an annotation's clicks, [x, y] or [x, y, 1 object or 0 background] each "
+            "[default: its visible keypoints]."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            metavar="local|ray",
+            help="Where the work is done; what runs the network there says IOG_ENGINE.",
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes here [default: one for each core]."),
+    ] = None,
+) -> None:
+    """Make a mask for every box of a data set.
+
+    A run that is broken off goes on where it was when you give the same command again. The exit
+    status is 0, 3 if some objects have got no mask (they are listed), 1 if nothing could be done.
+
+    Example: iog masks --coco boxes.json --images photos --out masks.json
+    """
+    if coco is None or images is None or out is None:
+        raise typer.BadParameter("give --coco, --images and --out.", param_hint="--coco")
+    if not images.is_dir():
+        raise typer.BadParameter(f"{images} is no folder.", param_hint="--images")
+    if engine != "local":
+        raise typer.BadParameter(f"{engine} is not there yet.", param_hint="--engine")
+
+    from iog.bulk.coco import CocoBoxes
+    from iog.bulk.journal import Journal
+    from iog.bulk.local import LocalMapper
+
+    path = _journal_of(out)
+    settings = Settings.from_env().with_model(model)
+    workers = workers or available_cores()
+    task = _task(settings, settings.threads or max(1, available_cores() // workers))
+    with _interruptible():
+        about = task.describe()
+        file = CocoBoxes(
+            coco, images, out, form=form, tolerance=tolerance, redo=redo, points_field=points_field
+        )
+        typer.echo(f"{file.count():,} objects want a mask, {file.kept:,} are kept.", err=True)
+        with closing(Journal(path, {**file.describe(), **about})) as journal:
+            _run(file, file, LocalMapper(task, workers), journal)
+            typer.echo(f"Wrote {out}", err=True)
+            failed = _tell_failures(journal)
+            journal.remove()
+    if failed:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _task(settings: Settings, threads: int) -> MaskTask:
+    from iog.bulk.task import MaskTask
+
+    return MaskTask(
+        settings.model,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        threads=threads,
+        threshold=settings.threshold,
+        weights_dir=settings.weights_dir,
+        sha256=settings.weights_sha256,
+        max_pixels=settings.max_pixels,
+    )
+
+
+def _journal_of(out: Path) -> Path:
+    """Where the journal of an output lies."""
+    path = out.with_name(out.name + ".journal")
+    if out.exists() and not path.exists():
+        raise typer.BadParameter(
+            f"{out} is there already: give another name, or move it away.", param_hint="--out"
+        )
+    return path
+
+
+def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal) -> None:
+    """Make what is missing and write all of it, with progress."""
+    from iog.bulk.progress import Progress
+    from iog.bulk.run import make_masks
+
+    known = len(journal)
+    if known:
+        typer.echo(f"{known:,} of them were finished before.", err=True)
+    try:
+        with closing(mapper), Progress(source.count(), known) as progress:
+            make_masks(source, sink, mapper, journal, done=progress.done)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped with {len(journal):,} objects finished. Give the same command again to go "
+            "on.",
+            err=True,
+        )
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _tell_failures(journal: Journal) -> int:
+    """List what has got no mask; returns how many."""
+    made, failed = journal.counts()
+    typer.echo(f"{made:,} masks made, {failed:,} failed.", err=True)
+    for number, (name, reason) in enumerate(journal.failures()):
+        if number == _LISTED:
+            typer.echo(f"... and {failed - _LISTED:,} more.", err=True)
+            break
+        typer.echo(f"{name}: {reason}", err=True)
+    return failed
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
