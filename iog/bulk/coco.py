@@ -207,18 +207,21 @@ class CocoBoxes:
             _copy(file, out, None)
 
     def _changes(self, row: MaskRow) -> dict[str, Any]:
-        segmentation: Any = {"size": list(row.size), "counts": row.counts}
-        if self._form == "polygon":
-            parts = row.mask().polygon(self._tolerance)
-            segmentation = [sum(part["exterior"], []) for part in parts]
+        """The members of an annotation that tell of its mask."""
         x0, y0, x1, y1 = row.box
-        return {
-            "segmentation": segmentation,
+        changes = {
+            "segmentation": {"size": list(row.size), "counts": row.counts},
             "area": row.area,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "iscrowd": 0,
             "score": row.score,
         }
+        if self._form == "polygon":
+            polygons = row.mask().to_coco(
+                id=0, image_id=0, category_id=0, form="polygon", tolerance=self._tolerance
+            )
+            changes["segmentation"] = polygons["segmentation"]
+        return changes
 
 
 def _at(file: BinaryIO, start: int, end: int) -> dict[str, Any]:
