@@ -1,0 +1,164 @@
+/** CSS pixels of a step of the cursor, and with Shift. */
+const STEP = 8, LEAP = 48;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+/** CSS pixels from the cursor to the click that a key means. */
+const NEAR = 16;
+
+const byId = (id) => document.getElementById(id);
+
+/** The keyboard: shortcuts everywhere, and a cursor on the photo that does what a pointer does. */
+export class Keys {
+  #desk;
+  #stage;
+  #commands;
+  #corner = null;
+  #spoken = 0;
+
+  /** @param {Record<string, () => void>} commands by key */
+  constructor(desk, stage, commands) {
+    this.#desk = desk;
+    this.#stage = stage;
+    this.#commands = commands;
+    addEventListener("keydown", (event) => this.#anywhere(event));
+    stage.addEventListener("keydown", (event) => this.#onPhoto(event));
+  }
+
+  #anywhere(event) {
+    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    const typing = event.target.matches?.("input:not([type=radio]):not([type=range]), textarea");
+    if (event.ctrlKey || event.metaKey) {
+      const key = event.key.toLowerCase();
+      if (typing || !["z", "y"].includes(key)) return;
+      event.preventDefault();
+      this.#commands[key === "y" || event.shiftKey ? "redo" : "undo"]();
+      return;
+    }
+    if (typing || event.altKey) return;
+    if (event.key === "Escape") return this.#escape();
+    const command = this.#commands[event.key.toLowerCase()];
+    if (!command) return;
+    event.preventDefault();
+    command();
+  }
+
+  #escape() {
+    this.#corner = null;
+    this.#desk.preview.stop();
+    this.#desk.session.chooseClick(null);
+    this.#desk.giveUp();
+  }
+
+  #onPhoto(event) {
+    const desk = this.#desk;
+    if (!desk.photo || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in ARROWS) this.#step(ARROWS[event.key], event);
+    else if (event.key === "Enter") this.#enter(event);
+    else if (event.key === "Delete" || event.key === "Backspace") this.#delete();
+    else if (event.key === "m" || event.key === "M") this.#carry();
+    else return;
+    event.preventDefault();
+  }
+
+  /** Where the keys act; in the middle of what is seen at first. */
+  #cursor() {
+    const { viewport, photo } = this.#desk;
+    const middle = () => {
+      const { x, y } = viewport.toImage(viewport.width / 2, (viewport.height - 48) / 2);
+      return { x: Math.max(0, Math.min(x, photo.width)), y: Math.max(0, Math.min(y, photo.height)) };
+    };
+    this.#desk.cursor ??= middle();
+    return this.#desk.cursor;
+  }
+
+  #step([dx, dy], event) {
+    const desk = this.#desk;
+    const { viewport, photo, session } = desk;
+    const from = this.#cursor();
+    const length = (event.shiftKey ? LEAP : STEP) / viewport.scale;
+    // At least a pixel, and in whole pixels unless they are shown large.
+    const by = viewport.scale < 3 ? Math.max(1, Math.round(length)) : length;
+    const to = { x: from.x + dx * by, y: from.y + dy * by };
+    to.x = Math.max(0, Math.min(to.x, photo.width));
+    to.y = Math.max(0, Math.min(to.y, photo.height));
+    desk.cursor = viewport.round(to);
+    viewport.reveal(desk.cursor);
+    if (desk.carried !== null && session.chosen?.clicks[desk.carried]) {
+      desk.segmenter.because(event);
+      session.moveClick(desk.carried, desk.cursor.x, desk.cursor.y, "carry");
+    } else if (this.#corner && desk.draft) {
+      desk.drawing(this.#corner, desk.cursor);
+    } else {
+      desk.hover(desk.cursor);
+    }
+    desk.changed();
+    this.#tellPlace();
+  }
+
+  #enter(event) {
+    const desk = this.#desk;
+    const here = this.#cursor();
+    if (desk.carried !== null) return this.#putDown();
+    if (this.#corner && desk.draft) {
+      const corner = this.#corner;
+      this.#corner = null;
+      return desk.finishBox(corner, here, event);
+    }
+    if (!desk.needsBox) return desk.click(here, event.shiftKey ? 0 : desk.mode, event);
+    this.#corner = here;
+    desk.drawing(here, here);
+    desk.status.say("First corner set. Move to the opposite corner and press Enter.");
+  }
+
+  #delete() {
+    const desk = this.#desk;
+    const { session } = desk;
+    const count = session.chosen?.clicks.length ?? 0;
+    if (!count) return desk.status.say("There is no click to delete.");
+    desk.carried = null;
+    desk.deleteClick(session.chosenClick ?? this.#clickHere() ?? count - 1);
+  }
+
+  #carry() {
+    const desk = this.#desk;
+    if (desk.carried !== null) return this.#putDown();
+    const index = desk.session.chosenClick ?? this.#clickHere();
+    if (index === null) return desk.status.say("There is no click under the cursor.");
+    const { x, y } = desk.session.chosen.clicks[index];
+    desk.session.settle();
+    desk.session.chooseClick(index);
+    desk.cursor = { x, y };
+    desk.carried = index;
+    desk.status.say("Click taken. The arrow keys move it, Enter puts it down.");
+    desk.changed();
+  }
+
+  #putDown() {
+    this.#desk.carried = null;
+    this.#desk.session.settle();
+    this.#desk.status.say("Click put down.");
+    this.#desk.changed();
+  }
+
+  #clickHere() {
+    const { cursor, session, viewport } = this.#desk;
+    if (!cursor || !session.chosen) return null;
+    const near = ({ x, y }) => Math.hypot(x - cursor.x, y - cursor.y) * viewport.scale <= NEAR;
+    const index = session.chosen.clicks.findLastIndex(near);
+    return index < 0 ? null : index;
+  }
+
+  /** Says where the cursor is, once it rests. */
+  #tellPlace() {
+    clearTimeout(this.#spoken);
+    this.#spoken = setTimeout(() => {
+      const { cursor, session, segmenter, status } = this.#desk;
+      if (!cursor) return;
+      const { x, y } = cursor;
+      const item = session.chosen;
+      const [x1, y1, x2, y2] = item?.box ?? [];
+      const covered = item && segmenter.shown(item)?.mask.contains(x, y);
+      const place = !item ? "" : covered ? ", on the mask" : x >= x1 && x <= x2 && y >= y1 && y <= y2 ? ", in the box" : "";
+      status.say(`${Math.round(x)}, ${Math.round(y)}${place}`);
+    }, 500);
+  }
+}

@@ -1,0 +1,287 @@
+import { Mask } from "./mask.js";
+import { repacked } from "./photo.js";
+import { Lost, Refused, putImage, segment } from "./server.js";
+
+const REMEMBERED = 300;
+/** Times in a row that a server may say it does not know the photo. */
+const SENDINGS = 5;
+
+/**
+ * Gets a mask for every object that lacks one, the chosen object first. One request is under way at
+ * a time. Answers are kept by what was asked, so that undo needs no server.
+ *
+ * Events: `mask` when there is a new one, `failed` with the error, `work` when `work` changes.
+ *
+ * @typedef {{mask: Mask, ms: number, server: number | null}} Result
+ */
+export class Segmenter extends EventTarget {
+  /** @type {null | "sending" | "waiting" | "busy"} */
+  work = null;
+  /** The part of the photo that was sent, 0..1. */
+  sent = 0;
+  /** While the user drags something, requests are not given up for newer ones. */
+  dragging = false;
+  #session;
+  #connection;
+  #photo = null;
+  #upload = null;
+  #leaving = null;
+  #running = null;
+  #cause = null;
+  #results = new Map();
+  #failures = new Map();
+  #shown = new Map();
+
+  constructor(session, connection) {
+    super();
+    this.#session = session;
+    this.#connection = connection;
+  }
+
+  /** Another photo; begins to send it. */
+  open(photo) {
+    this.#leaving?.abort();
+    this.#leaving = new AbortController();
+    this.#running?.abort.abort();
+    this.#running = null;
+    this.#photo = photo;
+    this.#shown.clear();
+    this.#failures.clear();
+    this.#upload = null;
+    this.upload().catch((error) => this.#failed(error));
+  }
+
+  /** What the next request is for: its event tells when the user acted. */
+  because(event) {
+    this.#cause = { at: event.timeStamp };
+  }
+
+  /** The mask to draw for an object; the one before while a new one is under way. */
+  shown(item) {
+    return this.result(item) ?? this.#shown.get(item.id) ?? null;
+  }
+
+  /** @returns {Result | null} the mask for exactly this prompt */
+  result(item) {
+    if (untouched(item)) return { mask: item.start, ms: 0, server: null };
+    return this.#results.get(this.keyOf(item)) ?? null;
+  }
+
+  keyOf(item) {
+    const clicks = item.clicks.map((click) => [click.x, click.y, click.label]);
+    const { box, threshold } = item;
+    return JSON.stringify([this.#photo?.digest, box, clicks, threshold, item.start && item.id]);
+  }
+
+  remember(key, result) {
+    this.#results.delete(key);
+    this.#results.set(key, result);
+    if (this.#results.size > REMEMBERED) this.#results.delete(this.#results.keys().next().value);
+  }
+
+  /** Looks for what is to be asked now. */
+  update() {
+    const chosen = this.#session.chosen;
+    const known = chosen && this.result(chosen);
+    if (known) {
+      this.#shown.set(chosen.id, known);
+      if (this.#cause && chosen.clicks.length) this.#tell(chosen, known, { cached: true });
+      this.#cause = null;
+    }
+    const next = this.#wanted();
+    if (!next) {
+      if (this.#running) this.#drop();
+      return;
+    }
+    const key = this.keyOf(next);
+    if (this.#running?.key === key) return;
+    if (this.#running) {
+      if (this.dragging) return;
+      this.#drop();
+    }
+    this.#run(next, key);
+  }
+
+  get idle() {
+    return !this.#running;
+  }
+
+  /** Asks again for what failed. */
+  retry() {
+    this.#failures.clear();
+    if (this.#upload?.failed) this.upload().catch((error) => this.#failed(error));
+    this.update();
+  }
+
+  /** Whether an object has no mask because of an error. */
+  get failing() {
+    if (this.#upload?.failed) return true;
+    return this.#session.state.items.some((item) => this.#failures.has(this.keyOf(item)));
+  }
+
+  /** Sends the photo, unless that was done. */
+  upload() {
+    if (this.#upload && !this.#upload.failed) return this.#upload.done;
+    const upload = { failed: false, done: null };
+    upload.done = this.#send(this.#photo, this.#leaving.signal).catch((error) => {
+      upload.failed = true;
+      throw error;
+    });
+    this.#upload = upload;
+    return upload.done;
+  }
+
+  async #send(photo, signal) {
+    const progress = (fraction) => {
+      this.sent = fraction;
+      this.#works("sending");
+    };
+    progress(0);
+    try {
+      const put = () => putImage(photo.digest, photo.blob, progress, signal);
+      const read = await this.#patiently(put, signal, "sending");
+      if (read.width === photo.width && read.height === photo.height) return;
+      Object.assign(photo, await repacked(photo));
+      await this.#patiently(put, signal, "sending");
+    } finally {
+      if (this.#photo === photo) this.#works(this.#running ? "waiting" : null);
+    }
+  }
+
+  /** One answer of the server, with patience and the photo if it asks for that. */
+  async ask(item, signal) {
+    await this.upload();
+    let sendings = 0;
+    const attempt = async () => {
+      for (;;) {
+        try {
+          return await segment(requestFor(item, this.#photo.digest), signal);
+        } catch (error) {
+          if (error.code !== "unknown_image" || ++sendings > SENDINGS) throw error;
+          this.#upload = null;
+          await this.upload();
+        }
+      }
+    };
+    return this.#patiently(attempt, signal, "waiting");
+  }
+
+  async #patiently(attempt, signal, work) {
+    for (;;) {
+      try {
+        const answer = await attempt();
+        this.#connection.reached();
+        return answer;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (error instanceof Lost) {
+          this.#connection.lost();
+          await this.#connection.ok(signal);
+        } else if (error instanceof Refused && error.status === 503) {
+          if (error.code === "loading") this.#connection.loading();
+          this.#works("busy");
+          await pause(error.retryAfter * 1000, signal);
+        } else {
+          throw error;
+        }
+        this.#works(work);
+      }
+    }
+  }
+
+  #wanted() {
+    if (!this.#photo) return null;
+    const { items } = this.#session.state;
+    const chosen = this.#session.chosen;
+    const order = chosen ? [chosen, ...items] : items;
+    return order.find((item) => !this.result(item) && !this.#failures.has(this.keyOf(item)));
+  }
+
+  async #run(item, key) {
+    const run = { key, abort: new AbortController() };
+    const cause = this.#cause;
+    this.#cause = null;
+    this.#running = run;
+    const start = performance.now();
+    if (this.work !== "sending") this.#works("waiting");
+    try {
+      const answer = await this.ask(item, run.abort.signal);
+      if (this.#running !== run) return;
+      const result = resultOf(answer, start);
+      this.remember(key, result);
+      this.#shown.set(item.id, result);
+      this.#end(run);
+      this.#tell(item, result, { cause, arrived: answer.arrived, start });
+    } catch (error) {
+      if (this.#running !== run) return;
+      this.#failures.set(key, error);
+      this.#end(run);
+      this.#failed(error);
+    }
+    this.update();
+  }
+
+  #drop() {
+    this.#running.abort.abort();
+    this.#end(this.#running);
+  }
+
+  #end(run) {
+    if (this.#running !== run) return;
+    this.#running = null;
+    if (this.work !== "sending") this.#works(null);
+  }
+
+  #tell(item, result, detail) {
+    const cause = detail.cause ?? (detail.cached ? this.#cause : null);
+    this.dispatchEvent(new CustomEvent("mask", { detail: { item, result, ...detail, cause } }));
+  }
+
+  #failed(error) {
+    if (error.name === "AbortError") return;
+    this.dispatchEvent(new CustomEvent("failed", { detail: error }));
+  }
+
+  #works(work) {
+    this.work = work;
+    this.dispatchEvent(new Event("work"));
+  }
+}
+
+/** @returns {Result} */
+export function resultOf(answer, start) {
+  const [object] = answer.objects;
+  const mask = Mask.ofRle(object.rle, object.area ? object.score : null);
+  return { mask, ms: answer.arrived - start, server: answer.server };
+}
+
+/** A mask from a file that nobody has corrected yet. */
+export function untouched({ start, clicks, threshold, box }) {
+  return start !== null && !clicks.length && threshold === null && String(box) === String(start.box);
+}
+
+/** The body of a request, see docs/api.md. */
+export function requestFor(item, digest) {
+  const [x1, y1, x2, y2] = item.box;
+  const points = (label) => item.clicks.filter((c) => c.label === label).map((c) => [c.x, c.y]);
+  return {
+    image_sha256: digest,
+    obj_bbox: [[x1, y1], [x2, y2]],
+    pos_points: points(1),
+    neg_points: points(0),
+    ...(item.threshold === null ? {} : { threshold: item.threshold }),
+    ...(item.start ? { mask_input: item.start.rle } : {}),
+    output: ["objects"],
+    form: "rle",
+  };
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
+}

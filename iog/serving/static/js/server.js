@@ -1,0 +1,93 @@
+/** This page's server. Addresses are relative, so a prefix of a proxy does no harm. */
+
+/** The server answered, and said no. */
+export class Refused extends Error {
+  constructor(status, error, retryAfter) {
+    super(error.message ?? `The server answered with status ${status}.`);
+    this.status = status;
+    this.code = error.code ?? "";
+    this.hint = error.hint ?? "";
+    /** Seconds. */
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Nobody answered. */
+export class Lost extends Error {}
+
+/** @returns {Promise<{status: string, model?: string, engine?: string, version?: string, threshold?: number}>} */
+export async function health() {
+  const response = await reach("health", { cache: "no-store" });
+  const about = await response.json().catch(() => ({}));
+  return { ...about, alive: response.ok };
+}
+
+/**
+ * Has the server segment.
+ * @param {object} body see docs/api.md
+ * @returns {Promise<{objects: object[], server: number | null, arrived: number}>} with the
+ *   milliseconds that the server took, and when the answer was here
+ */
+export async function segment(body, signal) {
+  const response = await reach("", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  const text = await response.text().catch(interrupted);
+  const arrived = performance.now();
+  if (!response.ok) throw refusal(response.status, text, response.headers.get("Retry-After"));
+  const timing = response.headers.get("Server-Timing") ?? "";
+  return { objects: JSON.parse(text).objects, server: total(timing), arrived };
+}
+
+/**
+ * Gives the server a photo to keep.
+ * @param {(fraction: number) => void} progress of what was sent
+ * @returns {Promise<{width: number, height: number}>} as the server reads it
+ */
+export function putImage(digest, blob, progress, signal) {
+  // fetch does not tell how much of a body has been sent.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", address(`images/${digest}`));
+    request.upload.onprogress = (event) => progress(event.loaded / event.total);
+    request.onerror = () => reject(new Lost());
+    request.onabort = () => reject(new DOMException("", "AbortError"));
+    request.onload = () => {
+      if (request.status === 200 || request.status === 201) resolve(JSON.parse(request.responseText));
+      else reject(refusal(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+    };
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(blob);
+  });
+}
+
+export const address = (path) => new URL(path, new URL(".", document.baseURI)).href;
+
+async function reach(path, options) {
+  return fetch(address(path), options).catch(interrupted);
+}
+
+function interrupted(error) {
+  throw error.name === "AbortError" ? error : new Lost();
+}
+
+function refusal(status, text, retryAfter) {
+  let error = {};
+  try {
+    error = JSON.parse(text).error ?? {};
+  } catch {
+    // A proxy answers in its own words.
+  }
+  return new Refused(status, error, Number(retryAfter) || 1);
+}
+
+/** The `total` of a Server-Timing header, or the sum of what it names. */
+function total(header) {
+  const stages = [...header.matchAll(/([\w-]+)[^,]*?;\s*dur=([\d.]+)/g)];
+  if (!stages.length) return null;
+  const whole = stages.find(([, name]) => name === "total");
+  return whole ? Number(whole[2]) : stages.reduce((sum, [, , ms]) => sum + Number(ms), 0);
+}

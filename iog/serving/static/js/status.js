@@ -1,0 +1,107 @@
+const SENTENCES = {
+  starting: "Connecting",
+  loading: "The model is loading",
+  waiting: "Segmenting",
+  busy: "The server is busy. Trying again",
+  error: "Not segmented",
+  lost: "No connection. Trying again, your work is kept",
+};
+/** Milliseconds before a short wait is worth a word. */
+const SHORT = 120;
+
+const byId = (id) => document.getElementById(id);
+
+/** What the page says: the state in its corner, errors, and what a screen reader hears. */
+export class Status {
+  #connection;
+  #segmenter;
+  #error = null;
+  #last = "Ready";
+  #timer = 0;
+  #spoken = 0;
+
+  constructor(connection, segmenter, { retry }) {
+    this.#connection = connection;
+    this.#segmenter = segmenter;
+    connection.addEventListener("change", (event) => this.#connected(event.detail.before));
+    segmenter.addEventListener("work", () => this.update());
+    byId("dismiss").addEventListener("click", () => this.clear());
+    byId("retry").addEventListener("click", () => {
+      this.clear();
+      retry();
+    });
+  }
+
+  /** Shows the state; a wait that ends soon is not shown. */
+  update() {
+    clearTimeout(this.#timer);
+    const name = this.#name();
+    if (name === "waiting") this.#timer = setTimeout(() => this.#show(name), SHORT);
+    else this.#show(name);
+  }
+
+  #name() {
+    const { state } = this.#connection;
+    const { work } = this.#segmenter;
+    if (state === "lost" || state === "loading") return state;
+    return work ?? (this.#error ? "error" : state === "starting" ? state : "ready");
+  }
+
+  #show(name) {
+    const percent = Math.round(this.#segmenter.sent * 100);
+    const text = { ready: this.#last, sending: `Sending the photo, ${percent} %`, ...SENTENCES }[name];
+    document.documentElement.dataset.state = name;
+    byId("state-text").textContent = text;
+    if (name === "busy") this.say(text);
+  }
+
+  #connected(before) {
+    const { state } = this.#connection;
+    if (state === "lost") this.say("The connection to the server is lost. Your work is kept.");
+    if (state === "loading") this.say("The model is loading.");
+    if (state === "ok" && before === "lost") this.say("The connection is back.");
+    if (state === "ok" && before === "loading") this.say("The model is ready.");
+    this.update();
+  }
+
+  /** @param {string} text what the corner shows while there is nothing to wait for */
+  ready(text) {
+    this.#last = text;
+    this.update();
+  }
+
+  /**
+   * @param {Error & {hint?: string}} error
+   * @param {boolean} [again] whether to offer another try
+   */
+  fail(error, again = false) {
+    this.#error = error;
+    byId("alert-text").textContent = error.message;
+    byId("alert-hint").textContent = error.hint ?? "";
+    byId("retry").hidden = !again;
+    byId("alert").hidden = false;
+    this.update();
+  }
+
+  /** Takes the error away. */
+  clear() {
+    if (!this.#error) return;
+    const held = byId("alert").contains(document.activeElement);
+    this.#error = null;
+    byId("alert").hidden = true;
+    if (held) byId("stage").focus();
+    this.update();
+  }
+
+  /** Speaks through the live region, the same words again if need be. */
+  say(text) {
+    clearTimeout(this.#spoken);
+    byId("live").textContent = "";
+    this.#spoken = setTimeout(() => (byId("live").textContent = text), 60);
+  }
+
+  /** One line at the foot of the photo: what to do next. */
+  hint(text) {
+    if (byId("hint").textContent !== text) byId("hint").textContent = text;
+  }
+}
