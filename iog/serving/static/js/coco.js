@@ -75,19 +75,20 @@ function imageFor(images, { name, width, height }) {
 
 function maskOf({ segmentation, score }, { width, height }) {
   const size = [height, width];
+  const known = typeof score === "number" ? score : null;
   if (Array.isArray(segmentation)) {
     const polygons = segmentation.filter((p) => Array.isArray(p) && p.length >= 6);
-    return polygons.length ? filled(polygons, size) : null;
+    return polygons.length ? filled(polygons, size, known) : null;
   }
   if (!segmentation?.counts) return null;
   if (String(segmentation.size) !== String(size)) {
     throw new Error(`A mask in the COCO file is ${segmentation.size}, the photo ${size} (height, width).`);
   }
-  return Mask.ofRle({ size, counts: segmentation.counts }, typeof score === "number" ? score : null);
+  return Mask.ofRle({ size, counts: segmentation.counts }, known);
 }
 
 /** Polygons as pixels: those that they cover by half or more. */
-function filled(polygons, size) {
+function filled(polygons, size, score) {
   const [height, width] = size;
   const xs = polygons.flatMap((p) => p.filter((_, i) => i % 2 === 0));
   const ys = polygons.flatMap((p) => p.filter((_, i) => i % 2 === 1));
@@ -105,7 +106,7 @@ function filled(polygons, size) {
   }
   const { data } = context.getImageData(0, 0, x1 - x0, y1 - y0);
   const covered = (x, y) => data[4 * ((y - y0) * (x1 - x0) + x - x0) + 3] >= 128;
-  return new Mask({ size, edges: edgesWithin(covered, [x0, y0, x1, y1], height) });
+  return new Mask({ size, edges: edgesWithin(covered, [x0, y0, x1, y1], height), score });
 }
 
 /** Colours for so many more objects, in turn. */

@@ -86,6 +86,7 @@ export class Files {
     if (turn !== this.#opening) return;
     desk.open(photo);
     byId("empty").hidden = true;
+    byId("zooming").hidden = false;
     byId("photo-name").textContent = `${photo.name}, ${photo.width} × ${photo.height}`;
     byId("stage").setAttribute("aria-label", `Photo ${photo.name}`);
     byId("stage").focus({ preventScroll: true, focusVisible: false });

@@ -34,6 +34,8 @@ session.addEventListener("change", () => {
   segmenter.update();
   if (!segmenter.failing) status.clear();
   panel.update();
+  const shown = session.chosen && segmenter.result(session.chosen);
+  status.ready(shown?.ms ? tookOf(shown) : "Ready");
   hint();
 });
 desk.addEventListener("change", () => hint());
@@ -65,8 +67,11 @@ segmenter.addEventListener("failed", ({ detail }) => {
   panel.update();
 });
 
-function tellMask(item, { mask, ms }) {
-  status.ready(`Mask in ${Math.round(ms)} ms`);
+const tookOf = ({ ms }) => `Mask in ${Math.round(ms)} ms`;
+
+function tellMask(item, result) {
+  const { mask } = result;
+  status.ready(tookOf(result));
   if (segmenter.dragging) return;
   const name = session.nameOf(item);
   const score = mask.score?.toFixed(2);

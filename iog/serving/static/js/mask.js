@@ -1,10 +1,11 @@
-import { pathOf, trace } from "./outline.js";
+import { pathOf, softPathOf, trace } from "./outline.js";
 import { countsOf, eachRun, edgesOf } from "./rle.js";
 
 /** The pixels of one object. Everything is worked out from its run lengths when it is asked for. */
 export class Mask {
   #loops;
   #path;
+  #soft;
 
   /**
    * @param {object} of
@@ -54,6 +55,12 @@ export class Mask {
   get path() {
     this.#path ??= pathOf(this.loops);
     return this.#path;
+  }
+
+  /** The path to draw. */
+  get soft() {
+    this.#soft ??= softPathOf(this.loops);
+    return this.#soft;
   }
 
   /** Whether the pixel under a point belongs to the mask. */

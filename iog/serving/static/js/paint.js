@@ -1,5 +1,6 @@
+import { polygonsOf } from "./coco.js";
 import { COLOURS } from "./colours.js";
-import { pathOf, simplify } from "./outline.js";
+import { pathOf } from "./outline.js";
 
 export const HANDLE = 5, CLICK = 8;
 
@@ -105,14 +106,14 @@ export class Painter {
   #paintMask(context, mask, colour, chosen) {
     const { tolerance, viewport } = this.#desk;
     const simple = chosen && tolerance !== null;
-    const path = simple ? this.#polygon(mask, tolerance).path : mask.path;
+    const path = simple ? this.#polygon(mask, tolerance).path : mask.soft;
     this.#inImage(context);
-    context.globalAlpha = chosen ? 0.42 : 0.28;
+    context.globalAlpha = chosen ? 0.38 : 0.26;
     context.fillStyle = colour;
     context.fill(path, "evenodd");
     context.globalAlpha = 1;
     context.lineJoin = "round";
-    const widths = chosen ? [[3.5, "rgb(0 0 0 / 55%)"], [1.75, colour]] : [[1.5, colour]];
+    const widths = chosen ? [[4, "rgb(0 0 0 / 40%)"], [2, colour]] : [[3, "rgb(0 0 0 / 30%)"], [1.5, colour]];
     for (const [width, style] of widths) {
       context.lineWidth = width / viewport.scale;
       context.strokeStyle = style;
@@ -125,7 +126,7 @@ export class Painter {
   #polygon(mask, tolerance) {
     let known = this.#polygons.get(mask);
     if (known?.tolerance !== tolerance) {
-      const loops = mask.loops.map((loop) => simplify(loop, tolerance)).filter((loop) => loop.length);
+      const loops = polygonsOf(mask, tolerance);
       known = { tolerance, loops, path: pathOf(loops) };
       this.#polygons.set(mask, known);
     }
@@ -161,15 +162,15 @@ export class Painter {
     this.#inImage(context);
     context.globalAlpha = 0.22;
     context.fillStyle = colour;
-    context.fill(mask.path, "evenodd");
+    context.fill(mask.soft, "evenodd");
     context.globalAlpha = 1;
     context.lineWidth = 3 / scale;
     context.strokeStyle = "rgb(0 0 0 / 45%)";
-    context.stroke(mask.path);
+    context.stroke(mask.soft);
     context.setLineDash([5 / scale, 4 / scale]);
     context.lineWidth = 1.5 / scale;
     context.strokeStyle = "#fff";
-    context.stroke(mask.path);
+    context.stroke(mask.soft);
     context.setLineDash([]);
   }
 

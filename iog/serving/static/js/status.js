@@ -89,6 +89,7 @@ export class Status {
     const held = byId("alert").contains(document.activeElement);
     this.#error = null;
     byId("alert").hidden = true;
+    byId("alert-text").textContent = byId("alert-hint").textContent = "";
     if (held) byId("stage").focus();
     this.update();
   }
