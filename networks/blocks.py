@@ -50,7 +50,9 @@ def pool(x: Tensor, bins: Sequence[int]) -> list[Tensor]:
 
     All grids are one product with a matrix, because OpenVINO's adaptive pooling is slow.
     """
-    n, channels, height, width = (int(length) for length in x.shape)
+    # As a number it would fix the batch of an ONNX export; OpenVINO's has a batch of one.
+    n = x.shape[0] if torch.compiler.is_exporting() else int(x.shape[0])
+    channels, height, width = (int(length) for length in x.shape[1:])
     matrix = _cells(height, width, tuple(bins), x.dtype, x.device)
     cells = x.reshape(n, channels, height * width) @ matrix
     parts = torch.split(cells, [b * b for b in bins], dim=2)

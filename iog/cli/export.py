@@ -1,9 +1,9 @@
-"""`iog export`: models for OpenVINO, which serves them without torch."""
+"""`iog export`: models for OpenVINO, which serves them without torch, or as ONNX files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -38,20 +38,24 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of exports, for elsewhere [default: openvino in IOG_WEIGHTS_DIR].",
+            help="Folder of exports, for elsewhere [default: one named as the format, in "
+            "IOG_WEIGHTS_DIR].",
             file_okay=False,
         ),
     ] = None,
+    form: Annotated[
+        Literal["openvino", "onnx"],
+        typer.Option("--format", help="openvino: for this package; onnx: to run elsewhere."),
+    ] = "openvino",
 ) -> None:
-    """Write models for OpenVINO, and show how near their answers come to torch's in fp32."""
-    from iog.engines.engine import read_manifest
-    from iog.engines.export import export as write
+    """Write models for OpenVINO or as ONNX files, and show how near they come to torch in fp32."""
     from iog.settings import available_cores
 
     settings = Settings.from_env()
     rows = []
     for name in model or [settings.model]:
-        folder = write(
+        folder, found = _written(
+            form,
             name,
             weights_dir=settings.weights_dir,
             output=output,
@@ -60,7 +64,9 @@ def export(
             threads=settings.threads or available_cores(),
         )
         typer.echo(f"Wrote {folder}", err=True)
-        for precision, parity in read_manifest(folder)["metadata"]["parity"].items():
+        if not found:
+            typer.echo("It was not compared with torch: onnxruntime is not installed.", err=True)
+        for precision, parity in found.items():
             rows.append(
                 (
                     folder.name,
@@ -73,7 +79,22 @@ def export(
             )
     head = ("model", "precision", "logit", "probability", "mean IoU", "worst IoU")
     title = "Differences from torch fp32 (logits: where it is between 0.001 and 0.999)"
-    Table(title, head, tuple(rows), names=2).show()
+    if rows:
+        Table(title, head, tuple(rows), names=2).show()
+
+
+def _written(form: str, name: str, **options: Any) -> tuple[Path, dict[str, dict[str, float]]]:  # noqa: ANN401
+    """The folder of a new export, and how near each precision comes to torch."""
+    if form == "onnx":
+        from iog.engines.onnx_export import export_onnx
+
+        folder, parity = export_onnx(name, **options)
+        return folder, {"fp32": parity} if parity else {}
+    from iog.engines.engine import read_manifest
+    from iog.engines.export import export as write
+
+    folder = write(name, **options)
+    return folder, read_manifest(folder)["metadata"]["parity"]
 
 
 def _crops(spec: ModelSpec) -> Crops:

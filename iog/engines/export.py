@@ -13,7 +13,8 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -39,7 +40,16 @@ from iog.models.spec import ModelSpec, resolve
 from networks.fused import FusedNetwork
 from networks.winograd import with_winograd
 
-__all__ = ["Crops", "compare", "export"]
+__all__ = [
+    "Crops",
+    "DecoderHalf",
+    "EncoderHalf",
+    "compare",
+    "export",
+    "made_up",
+    "parity",
+    "replacing",
+]
 
 Crops = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Inputs of a network: [5, S, S] with the first maps, and [2, S, S] of all clicks, 0..255."""
@@ -84,9 +94,7 @@ def export(
     network, checkpoint = load_fused(spec, weights_dir=weights_dir, sha256=sha256)
     spec = checkpoint.spec
     folder = (weights_dir / EXPORTS_FOLDER if output is None else output) / Path(spec.filename).stem
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
-        staged = Path(made) / folder.name
+    with replacing(folder) as staged:
         _convert(network, spec.crop.input_size, staged)
         quick = with_winograd(network, spec.crop.input_size)
         if quick is not None:
@@ -99,15 +107,23 @@ def export(
             "files": files,
         }
         _write_manifest(staged, manifest)  # for the engine, which compare starts
-        inputs = (crops or _made_up)(spec)
+        inputs = (crops or made_up)(spec)
         manifest["metadata"]["parity"] = compare(network, staged, spec, inputs, threads=threads)
         _write_manifest(staged, manifest)
-        old = Path(made) / "old"
+    return folder
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Where to make a folder that takes the place of ``folder`` once it is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
+        staged, old = Path(made) / folder.name, Path(made) / "old"
+        yield staged
         if folder.exists():
             folder.rename(old)  # a process that has it mapped keeps it
         staged.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def compare(
@@ -121,9 +137,7 @@ def compare(
     """How near an export comes to torch in fp32, for each precision that this CPU has.
 
     Returns:
-        For each precision: the number of ``crops``; the largest difference of a ``probability``;
-        that of a ``logit`` where torch's probability is between 0.001 and 0.999; the mean ``iou``
-        of the masks at the spec's threshold, and the ``worst_iou``.
+        For each precision what ``parity`` says.
     """
     from iog.engines.openvino_engine import OpenVINOEngine
 
@@ -136,13 +150,20 @@ def compare(
         except SettingsError:
             continue
         answers = [engine.decode(engine.encode(x), clicks) for x, clicks in crops]
-        found[precision] = _parity(wanted, answers, spec.threshold)
+        found[precision] = parity(wanted, answers, spec.threshold)
     return found
 
 
-def _parity(
+def parity(
     wanted: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]], threshold: float
 ) -> dict[str, float]:
+    """How near probabilities [S, S] come to the ones wanted.
+
+    Returns:
+        The number of ``crops``; the largest difference of a ``probability``; that of a ``logit``
+        where the wanted probability is between 0.001 and 0.999; the mean ``iou`` of the masks at
+        the threshold, and the ``worst_iou``.
+    """
     probability = logit = 0.0
     ious = []
     for a, b in zip(wanted, found, strict=True):
@@ -168,22 +189,28 @@ def _logit(p: NDArray[np.float32]) -> NDArray[np.float64]:
     return logits
 
 
-class _Encoder(nn.Module):
+class EncoderHalf(nn.Module):
+    """``encode`` as a module of its own; without a click branch it gives the probability."""
+
     def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """See ``FusedNetwork.encode``."""
         found = self.network.encode(x)
         return found if self.network.has_click_branch else (torch.sigmoid(found[0]),)
 
 
-class _Decoder(nn.Module):
+class DecoderHalf(nn.Module):
+    """``decode`` as a module of its own, up to the probability."""
+
     def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, clicks: Tensor, *crop: Tensor) -> Tensor:
+        """See ``FusedNetwork.decode``."""
         return torch.sigmoid(self.network.decode(crop, clicks))
 
 
@@ -200,7 +227,7 @@ def _convert(network: FusedNetwork, side: int, folder: Path) -> None:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing fixes the sizes, as it should
         network(x, clicks)  # fills the caches, whose content becomes constants of the trace
-        encoder = openvino.convert_model(_Encoder(network), example_input=(x,), input=[x.shape])
+        encoder = openvino.convert_model(EncoderHalf(network), example_input=(x,), input=[x.shape])
         openvino.save_model(encoder, folder / ENCODER, compress_to_fp16=False)
         kept = [f"network.{name}" for name in network.full_precision]
         _keep_full_precision(folder / ENCODER, kept)
@@ -208,7 +235,7 @@ def _convert(network: FusedNetwork, side: int, folder: Path) -> None:
             crop = network.encode(x)
             shapes = [tuple(t.shape) for t in (clicks, *crop)]
             decoder = openvino.convert_model(
-                _Decoder(network), example_input=(clicks, *crop), input=shapes
+                DecoderHalf(network), example_input=(clicks, *crop), input=shapes
             )
             openvino.save_model(decoder, folder / DECODER, compress_to_fp16=False)
             _keep_full_precision(folder / DECODER, kept)
@@ -236,8 +263,8 @@ def _keep_full_precision(model: Path, modules: Sequence[str]) -> None:
     tree.write(model, encoding="utf-8", xml_declaration=True)
 
 
-def _made_up(spec: ModelSpec) -> Crops:
-    """Blobs of colour with a click in the middle and a background click."""
+def made_up(spec: ModelSpec) -> Crops:
+    """Blobs of colour with a click in the middle and a background click, to compare engines on."""
     rng, side = np.random.default_rng(0), spec.crop.input_size
     yy, xx = np.mgrid[:side, :side] / side
     crops = []

@@ -31,8 +31,8 @@ __all__ = [
     "spec_of",
 ]
 
-Kind = Literal["plain", "fused", "openvino"]
-"""What weights are stored as: of the trained network, of the fused one, or OpenVINO's models."""
+Kind = Literal["plain", "fused", "openvino", "onnx"]
+"""What weights are stored as: of the trained network, of the fused one, or models of an export."""
 
 BUNDLED_DIR: Final = Path(__file__).resolve().parent
 """The folder of the weights that come with the project."""
