@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -46,6 +47,14 @@ runtime = Runtime(main.init_context, main.handler, log=sys.stderr)
 runtime.start()
 reply = runtime.answer(Call(sys.stdin.buffer.read()))
 print(reply.status, [thread.name for thread in threading.enumerate()])
+"""
+
+EXPORT_ONNX = """
+import os, sys
+from pathlib import Path
+from iog.engines.onnx_export import export_onnx
+export_onnx(os.environ["IOG_MODEL"], weights_dir=Path(os.environ["IOG_WEIGHTS_DIR"]), threads=1)
+print("onnxruntime" in sys.modules, os.environ["ORT_DISABLE_TELEMETRY"])
 """
 
 
@@ -117,6 +126,23 @@ def test_export_and_function_reach_nobody(
     assert answer.splitlines()[-1] == "200 ['MainThread']"
     assert reached() == []
     assert list(home.iterdir()) == []
+
+
+def test_an_onnx_export_reaches_nobody(
+    environment: dict[str, str], home: Path, reached: Callable[[], list[str]]
+) -> None:
+    # ONNX Runtime sends from C++, where the watch sees nothing: this switch stops it.
+    assert python("-c", EXPORT_ONNX, environment=environment).splitlines()[-1] == "True 1"
+    assert reached() == []
+    assert list(home.iterdir()) == []
+
+
+def test_the_onnxruntime_of_the_tests_cannot_send() -> None:
+    files = [Path(str(f.locate())) for f in importlib.metadata.files("onnxruntime") or []]
+    libraries = [path for path in files if ".so" in path.suffixes]
+    assert len(libraries) >= 2
+    for path in libraries:
+        assert b"ORT_DISABLE_TELEMETRY" not in path.read_bytes(), "from 1.29 on it can"
 
 
 @pytest.mark.long

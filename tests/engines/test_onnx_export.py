@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -58,9 +57,17 @@ def shapes(values: list[onnxruntime.NodeArg]) -> dict[str, list[int | str]]:
     return {value.name: value.shape for value in values}
 
 
-def test_the_bundled_model_answers_as_torch_on_the_examples(tmp_path: Path) -> None:
-    folder, parity = export_onnx("iog-lite", weights_dir=tmp_path, crops=_crops, threads=1)
-    assert folder == tmp_path / "onnx" / "iog-lite"
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float] | None]:
+    weights_dir = tmp_path_factory.mktemp("bundled")
+    return export_onnx("iog-lite", weights_dir=weights_dir, crops=_crops, threads=1)
+
+
+def test_the_bundled_model_answers_as_torch_on_the_examples(
+    bundled: tuple[Path, dict[str, float] | None],
+) -> None:
+    folder, parity = bundled
+    assert folder.parts[-2:] == ("onnx", "iog-lite")
     assert {path.name for path in folder.iterdir()} == {"encoder.onnx", "decoder.onnx"}
     assert parity is not None
     assert parity["crops"] == 6
@@ -134,7 +141,6 @@ def test_without_a_click_branch_the_encoder_does_it_all(
 
 
 def test_a_comparison_sees_other_weights(exported: Path, tmp_path: Path) -> None:
-    spec = own_spec(tmp_path / "x.pt", architecture="iog-lite")
     spec = resolve("iog-lite", weights_dir=tmp_path)
     network, _ = load_fused(spec, weights_dir=tmp_path)
     rng = np.random.default_rng(0)
@@ -165,33 +171,23 @@ def test_what_is_missing_is_named(weights: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SettingsError, match="needs onnxscript: `pip install onnx onnxscript`"):
         export_onnx(str(weights), weights_dir=weights.parent)
     without("onnxruntime")
-    folder, parity = export_onnx(str(weights), weights_dir=weights.parent / "elsewhere", threads=1)
+    monkeypatch.setattr(onnx_export, "_write", lambda *_: None)
+    folder, parity = export_onnx(str(weights), weights_dir=weights.parent / "other", threads=1)
     assert parity is None
-    assert (folder / "encoder.onnx").exists()
+    assert folder.is_dir()
 
 
 def test_the_program_in_the_page_gives_the_masks_of_the_predictor(
-    tmp_path: Path, plain_environment: dict[str, str]
+    bundled: tuple[Path, object], tmp_path: Path, plain_environment: dict[str, str]
 ) -> None:
     page = (ROOT / "docs" / "models.md").read_text().partition("## ONNX")[2]
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (command,) = re.findall(r"^\.venv/bin/iog (export .*)$", page, re.MULTILINE)
+    assert "iog export iog-lite --format onnx --output onnx\n" in page
+    (tmp_path / "onnx").symlink_to(bundled[0].parent)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "program.py").write_text(f"{program}\nnp.savez('masks', mask=mask, better=better)")
-    environment = {
-        **plain_environment,
-        "PYTHONPATH": str(ROOT),
-        "IOG_WEIGHTS_DIR": str(tmp_path),
-        "PATH": os.environ["PATH"],
-    }
-    for arguments in (["-m", "iog", *command.split()], ["program.py"]):
-        subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+    environment = {**plain_environment, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "program.py"], cwd=tmp_path, env=environment, check=True)
     found = np.load(tmp_path / "masks.npz")
 
     model = iog.load("iog-lite", engine="torch", threads=1)
