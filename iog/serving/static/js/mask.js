@@ -1,11 +1,14 @@
-import { pathOf, softPathOf, trace } from "./outline.js";
+import { pathOf, simplify, softened, trace } from "./outline.js";
 import { countsOf, eachRun, edgesOf } from "./rle.js";
+
+/** Pixels of the screen by which a drawn outline may stray from the softened one. */
+const UNSEEN = 0.3;
 
 /** The pixels of one object. Everything is worked out from its run lengths when it is asked for. */
 export class Mask {
   #loops;
   #path;
-  #soft;
+  #drawn = new Map();
 
   /**
    * @param {object} of
@@ -57,10 +60,17 @@ export class Mask {
     return this.#path;
   }
 
-  /** The path to draw. */
-  get soft() {
-    this.#soft ??= softPathOf(this.loops);
-    return this.#soft;
+  /**
+   * The outlines to draw, without corners that nobody can see.
+   * @param {number} scale pixels of the screen for one of the photo
+   */
+  drawn(scale) {
+    const step = Math.min(2, Math.round(Math.log2(scale)));
+    if (!this.#drawn.has(step)) {
+      const loops = this.loops.map((loop) => simplify(softened(loop), UNSEEN / 2 ** step));
+      this.#drawn.set(step, pathOf(loops.filter((loop) => loop.length)));
+    }
+    return this.#drawn.get(step);
   }
 
   /** Whether the pixel under a point belongs to the mask. */

@@ -59,26 +59,27 @@ export function pathOf(loops) {
 }
 
 /**
- * The same as it looks best: each step of a pixel is cut across, by no more than half a pixel.
- * @param {ArrayLike<number>[]} loops
+ * An outline as it looks best: each step of a pixel is cut across, by no more than half a pixel.
+ * @param {ArrayLike<number>} loop corners along pixel edges
+ * @returns {Float32Array}
  */
-export function softPathOf(loops) {
-  const path = new Path2D();
-  for (const loop of loops) {
-    for (let i = 0; i < loop.length; i += 2) {
-      const x = loop[i], y = loop[i + 1];
-      const next = (i + 2) % loop.length;
-      // Corners take turns between the two directions, so one of these is 0.
-      const dx = loop[next] - x, dy = loop[next + 1] - y;
-      const length = Math.abs(dx + dy);
-      const ux = (dx / length) * 0.5, uy = (dy / length) * 0.5;
-      if (i) path.lineTo(x + ux, y + uy);
-      else path.moveTo(x + ux, y + uy);
-      if (length > 1) path.lineTo(x + dx - ux, y + dy - uy);
-    }
-    path.closePath();
+export function softened(loop) {
+  const soft = new Float32Array(2 * loop.length);
+  let kept = 0;
+  for (let i = 0; i < loop.length; i += 2) {
+    const x = loop[i], y = loop[i + 1];
+    const next = (i + 2) % loop.length;
+    // Edges run along one axis, so one of these is 0.
+    const dx = loop[next] - x, dy = loop[next + 1] - y;
+    const length = Math.abs(dx + dy);
+    const ux = (dx / length) * 0.5, uy = (dy / length) * 0.5;
+    soft[kept++] = x + ux;
+    soft[kept++] = y + uy;
+    if (length === 1) continue;
+    soft[kept++] = x + dx - ux;
+    soft[kept++] = y + dy - uy;
   }
-  return path;
+  return soft.subarray(0, kept);
 }
 
 /**

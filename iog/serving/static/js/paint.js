@@ -58,6 +58,11 @@ export class Painter {
     this.now();
   }
 
+  /** Pixels of the screen for one of the photo. */
+  get #scale() {
+    return this.#desk.viewport.scale * this.#ratio;
+  }
+
   /** From here on lengths are pixels of the photo. */
   #inImage(context) {
     const { scale, left, top } = this.#desk.viewport;
@@ -76,7 +81,7 @@ export class Painter {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);
     if (!photo) return;
-    const scale = viewport.scale * this.#ratio;
+    const scale = this.#scale;
     const level = photo.levels.findLast((copy) => copy.width >= photo.width * scale) ?? photo.levels[0];
     this.#inImage(context);
     context.imageSmoothingEnabled = scale < 4;
@@ -106,13 +111,13 @@ export class Painter {
   #paintMask(context, mask, colour, chosen) {
     const { tolerance, viewport } = this.#desk;
     const simple = chosen && tolerance !== null;
-    const path = simple ? this.#polygon(mask, tolerance).path : mask.soft;
+    const path = simple ? this.#polygon(mask, tolerance).path : mask.drawn(this.#scale);
     this.#inImage(context);
     context.globalAlpha = chosen ? 0.38 : 0.26;
     context.fillStyle = colour;
     context.fill(path, "evenodd");
     context.globalAlpha = 1;
-    context.lineJoin = "round";
+    context.lineJoin = "bevel";
     const widths = chosen ? [[4, "rgb(0 0 0 / 40%)"], [2, colour]] : [[3, "rgb(0 0 0 / 30%)"], [1.5, colour]];
     for (const [width, style] of widths) {
       context.lineWidth = width / viewport.scale;
@@ -159,18 +164,19 @@ export class Painter {
 
   #paintPreview(context, mask, colour) {
     const { scale } = this.#desk.viewport;
+    const path = mask.drawn(this.#scale);
     this.#inImage(context);
     context.globalAlpha = 0.22;
     context.fillStyle = colour;
-    context.fill(mask.soft, "evenodd");
+    context.fill(path, "evenodd");
     context.globalAlpha = 1;
     context.lineWidth = 3 / scale;
     context.strokeStyle = "rgb(0 0 0 / 45%)";
-    context.stroke(mask.soft);
+    context.stroke(path);
     context.setLineDash([5 / scale, 4 / scale]);
     context.lineWidth = 1.5 / scale;
     context.strokeStyle = "#fff";
-    context.stroke(mask.soft);
+    context.stroke(path);
     context.setLineDash([]);
   }
 
