@@ -18,9 +18,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 SERVING := $(VENV)/.serving
 TORCH := $(VENV)/.torch
 DEVELOPMENT := $(VENV)/.development
+RAY := $(VENV)/.ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup torch run browser test test-all images export endurance check bench format clean
+.PHONY: help setup torch ray run browser test test-all images export endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -28,6 +29,8 @@ help: ## this list
 setup: $(SERVING) ## set up .venv with what serving needs
 
 torch: $(TORCH) ## add torch: training, evaluating, published weights; CUDA=1 for a GPU
+
+ray: $(RAY) ## add Ray: `iog masks --engine ray`, and its tests
 
 run: $(SERVING) ## serve on 127.0.0.1:8080; PORT= HOST= MODEL= choose others
 	@exec $(BIN)/iog serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model $(MODEL))
@@ -108,6 +111,10 @@ else
 endif
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt requirements-agent.txt $(SERVING) $(TORCH)
+$(RAY): requirements-ray.txt | $(SERVING)
+	$(PIP) --no-deps -r requirements-ray.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt requirements-agent.txt requirements-bulk.txt $(SERVING) $(TORCH)
 	$(PIP) --no-deps -r requirements-dev.txt
 	@touch $@

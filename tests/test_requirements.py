@@ -34,11 +34,15 @@ def pinned(*names: str) -> dict[str, str]:
         ("requirements.txt",),
         ("requirements.txt", "requirements-torch.txt"),
         ("requirements.txt", "requirements-agent.txt"),
+        ("requirements.txt", "requirements-bulk.txt"),
+        ("requirements.txt", "requirements-ray.txt"),
         ("requirements-dev.txt",),
     ],
     ids=lambda names: names[-1],
 )
 def test_a_list_holds_all_that_its_packages_need(names: tuple[str, ...]) -> None:
+    if "requirements-ray.txt" in names:
+        pytest.importorskip("ray", reason="`make ray` was not run")
     pins = pinned(*names)
     for package, version in pins.items():
         for line in metadata.requires(package) or []:
@@ -58,3 +62,10 @@ def test_torch_is_one_line_that_the_builds_find() -> None:
     for name, package in (("requirements-torch", "torch"), ("requirements", "nuclio_sdk")):
         lines = (ROOT / f"{name}.txt").read_text().splitlines()
         assert len([line for line in lines if re.match(rf"{package}==\d", line)]) == 1
+
+
+def test_ray_is_added_to_what_is_there() -> None:
+    ray, development = pinned("requirements-ray.txt"), pinned("requirements-dev.txt")
+    assert {name: ray[name] for name in ray.keys() & development} == {
+        name: development[name] for name in ray.keys() & development
+    }

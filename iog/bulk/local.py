@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Final
 
-from iog.bulk.records import BoxedImage, ImageOutcome, Outcome
+from iog.bulk.records import DEADLY, BoxedImage, ImageOutcome, Outcome
 from iog.bulk.task import MaskTask
 from iog.errors import SettingsError
 
@@ -26,7 +26,6 @@ __all__ = ["LocalMapper"]
 _SPAWN: Final = multiprocessing.get_context("spawn")
 # One in work and one that waits, so that no worker waits for the journal.
 _AHEAD: Final = 2
-_DEADLY: Final = "The worker died twice of this image; it may need more memory than there is."
 
 
 class LocalMapper:
@@ -93,7 +92,7 @@ class LocalMapper:
         worker.restart()
         again.extend(rest)
         if first.number in self._suspects:
-            return ImageOutcome.failed(first, _DEADLY)
+            return ImageOutcome.failed(first, DEADLY)
         self._suspects.add(first.number)
         again.append(first)
         return None

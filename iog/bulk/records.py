@@ -10,6 +10,8 @@ from dataloaders.geometry import Box, Region, Size
 from iog.masks import Mask
 
 __all__ = [
+    "DEADLY",
+    "NO_OBJECT",
     "BoxedImage",
     "BoxedObject",
     "Click",
@@ -96,6 +98,10 @@ class Failure:
     reason: str
     """A sentence."""
 
+
+NO_OBJECT = "The model found no object in the box."
+DEADLY = "The worker died twice of this image; it may need more memory than there is."
+"""The reason of a failure."""
 
 Outcome = MaskRow | Failure
 

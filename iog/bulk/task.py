@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataloaders.geometry import Box, Size
-from iog.bulk.records import BoxedImage, Click, Failure, ImageOutcome, MaskRow, Outcome
+from iog.bulk.records import NO_OBJECT, BoxedImage, Click, Failure, ImageOutcome, MaskRow, Outcome
 from iog.errors import RequestError
 from iog.image import MAX_PIXELS, Image
 from iog.settings import Device, Engine, Precision, weights_dir_from_env
@@ -15,7 +15,7 @@ from iog.settings import Device, Engine, Precision, weights_dir_from_env
 if TYPE_CHECKING:
     from iog.predictor import Predictor
 
-__all__ = ["MaskTask"]
+__all__ = ["MaskTask", "other_size"]
 
 # What the two passes on a box share, and nothing of the images before.
 _CACHE_MB = 16
@@ -104,7 +104,8 @@ class MaskTask:
         Args:
             batch: ``image``: paths, bytes of files, what gets such bytes, PIL images or uint8 RGB
                 [H, W, 3]. ``boxes``: of each image [N, 4], x1, y1, x2, y2. ``points``, which may be
-                missing: of each image N lists of clicks, each x, y and 1 (object) or 0.
+                missing: of each image N lists of clicks, each x, y and 1 (object) or 0. ``size``,
+                which may be missing: the height and width that the boxes are meant for, or ``[]``.
 
         Returns:
             The other columns as they were, and ``masks``: of each image a list with, for each box,
@@ -113,14 +114,15 @@ class MaskTask:
         """
         images, boxes = batch["image"], batch["boxes"]
         points = batch.get("points", [None] * len(images))
+        sizes = batch.get("size", [()] * len(images))
         kept = {
             name: list(column)
             for name, column in batch.items()
-            if name not in ("image", "boxes", "points")
+            if name not in ("image", "boxes", "points", "size")
         }
         rows = [
-            [_as_row(outcome) for outcome in self._outcomes(*one)]
-            for one in zip(images, boxes, points, strict=True)
+            [_as_row(outcome) for outcome in self._outcomes(*one, size=_size(size))]
+            for *one, size in zip(images, boxes, points, sizes, strict=True)
         ]
         return {**kept, "masks": rows}
 
@@ -151,7 +153,7 @@ class MaskTask:
         except (OSError, RequestError, ValueError, TypeError, MemoryError) as error:
             return [Failure(_sentence(error))] * len(boxes)
         if size is not None and image.size != size:
-            return [Failure(_other_size(image.size, size))] * len(boxes)
+            return [other_size(image.size, size)] * len(boxes)
         clicks = [()] * len(boxes) if points is None or not len(points) else points
         return [_outcome(predictor, image, *one) for one in zip(boxes, clicks, strict=True)]
 
@@ -164,7 +166,12 @@ def _outcome(predictor: Predictor[Any], image: Image, box: Box, clicks: Sequence
         )
     except (OSError, RequestError, ValueError, MemoryError) as error:
         return Failure(_sentence(error))
-    return MaskRow.of(mask) if mask.area else Failure("The model found no object in the box.")
+    return MaskRow.of(mask) if mask.area else Failure(NO_OBJECT)
+
+
+def _size(values: Sequence[int]) -> Size | None:
+    """A value of the column ``size``."""
+    return (int(values[0]), int(values[1])) if len(values) else None
 
 
 def _as_row(outcome: Outcome) -> dict[str, Any]:
@@ -180,8 +187,9 @@ def _as_row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _other_size(found: Size, wanted: Size) -> str:
-    return (
+def other_size(found: Size, wanted: Size) -> Failure:
+    """The failure of an image whose boxes are meant for another size."""
+    return Failure(
         f"The image is {found[1]} x {found[0]} pixels, but its boxes are meant for "
         f"{wanted[1]} x {wanted[0]}."
     )

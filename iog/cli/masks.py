@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from iog.settings import Settings, available_cores
+from iog.cli.workplace import Workplace
+from iog.settings import Settings
 
 if TYPE_CHECKING:
     from iog.bulk.journal import Journal
     from iog.bulk.records import Mapper, Sink, Source
-    from iog.bulk.task import MaskTask
 
 __all__ = ["masks"]
 
@@ -63,7 +63,27 @@ def masks(
     ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="Processes here [default: one for each core]."),
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes here [default: one for each core]; with --url, requests at a time "
+            "[default: 8].",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="With --engine ray: a cluster, or auto [default: Ray on this machine]."),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --engine ray: how many [default: one for each core]."),
+    ] = None,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="With --engine ray: GPUs of each actor, such as 0.5.")
+    ] = 0.0,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A deployed function, or iog serve, that makes the masks instead."),
     ] = None,
 ) -> None:
     """Make a mask for every box of a data set.
@@ -77,46 +97,27 @@ def masks(
         raise typer.BadParameter("give --coco, --images and --out.", param_hint="--coco")
     if not images.is_dir():
         raise typer.BadParameter(f"{images} is no folder.", param_hint="--images")
-    if engine != "local":
-        raise typer.BadParameter(f"{engine} is not there yet.", param_hint="--engine")
+    place = Workplace(
+        Settings.from_env().with_model(model), engine, workers, address, actors, gpus, url
+    )
 
     from iog.bulk.coco import CocoBoxes
     from iog.bulk.journal import Journal
-    from iog.bulk.local import LocalMapper
 
     path = _journal_of(out)
-    settings = Settings.from_env().with_model(model)
-    workers = workers or available_cores()
-    task = _task(settings, settings.threads or max(1, available_cores() // workers))
     with _interruptible():
-        about = task.describe()
+        about = place.about()
         file = CocoBoxes(
             coco, images, out, form=form, tolerance=tolerance, redo=redo, points_field=points_field
         )
         typer.echo(f"{file.count():,} objects want a mask, {file.kept:,} are kept.", err=True)
         with closing(Journal(path, {**file.describe(), **about})) as journal:
-            _run(file, file, LocalMapper(task, workers), journal)
+            _run(file, file, place.mapper(), journal)
             typer.echo(f"Wrote {out}", err=True)
             failed = _tell_failures(journal)
             journal.remove()
     if failed:
         raise typer.Exit(_SOME_FAILED)
-
-
-def _task(settings: Settings, threads: int) -> MaskTask:
-    from iog.bulk.task import MaskTask
-
-    return MaskTask(
-        settings.model,
-        engine=settings.engine,
-        precision=settings.precision,
-        device=settings.device,
-        threads=threads,
-        threshold=settings.threshold,
-        weights_dir=settings.weights_dir,
-        sha256=settings.weights_sha256,
-        max_pixels=settings.max_pixels,
-    )
 
 
 def _journal_of(out: Path) -> Path:
