@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 PixelXY = tuple[int, int]
 
+# Of the greatest depth: so deep in a mask, another inside point does no better. docs/evaluation.md
+# has the figures.
+_DEEP_FRACTION = 0.25
+
 
 def heat_map(points: Iterable[PixelXY], *, input_size: int, fwhm: float) -> NDArray[np.float32]:
     """The highest of one Gaussian peak per point (IOG, section 3.2).
@@ -65,10 +69,16 @@ def add_clicks(
     return np.floor(np.maximum(maps, added))
 
 
-def most_interior_point(mask: NDArray[np.bool_]) -> PixelXY | None:
+def most_interior_point(
+    mask: NDArray[np.bool_], *, unless: PixelXY | None = None
+) -> PixelXY | None:
     """The pixel (column, row) farthest from the outside; the map's edge counts as outside.
 
     Among equals the first in row order, as in the official code. ``None`` for an empty mask.
+
+    Args:
+        mask: bool [S, S].
+        unless: this pixel instead, where it is at least a quarter as far from the outside.
     """
     if not mask.any():
         return None
@@ -77,4 +87,6 @@ def most_interior_point(mask: NDArray[np.bool_]) -> PixelXY | None:
     # Squares of distances between pixels are whole numbers: rounded, equal depths are equal again.
     depth = np.rint(np.square(depth, dtype=np.float64))
     row, column = np.unravel_index(int(np.argmax(depth)), mask.shape)
+    if unless is not None and depth[unless[1], unless[0]] >= _DEEP_FRACTION**2 * depth[row, column]:
+        return unless
     return int(column), int(row)

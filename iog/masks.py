@@ -119,8 +119,8 @@ class Mask:
         Raises:
             ValueError: it is not that, or the runs do not add up to the size.
         """
-        pixels = unpacked(rle)
-        return cls.of_region(pixels, (0, 0), (pixels.shape[0], pixels.shape[1]))
+        pixels, left, size = unpacked(rle)
+        return cls.of_region(pixels, (left, 0), size)
 
     @classmethod
     def of_region(

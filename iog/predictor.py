@@ -154,9 +154,10 @@ class Predictor(Generic[Encoded]):
     ) -> Mask:
         """Segment one object.
 
-        The first click on the object is the inside point. Without one it is the box's centre, and
-        then, where that differs, the most interior pixel of the mask that the box alone gives:
-        background clicks correct the mask but do not move the point.
+        The first click on the object is the inside point. Without one it is the box's centre. Where
+        the mask that this gives is thin there, less than a quarter as thick as where it is
+        thickest, its most interior pixel is taken instead, in a second pass. Background clicks
+        correct the mask but do not move the point.
 
         The networks have no input for a mask, so ``mask_input`` becomes prompts. A mask that this
         predictor made of this image remembers its box and clicks, not threshold and cleaning: your
@@ -280,7 +281,7 @@ class Predictor(Generic[Encoded]):
 
         def interior_point() -> PixelXY:
             first.append(self._run(image, crop, [centre], []))
-            return most_interior_point(first[0] > self.threshold) or centre
+            return most_interior_point(first[0] > self.threshold, unless=centre) or centre
 
         interior = self.cache.get_or_compute(
             "interior",

@@ -57,11 +57,12 @@ def packed(pixels: NDArray[np.uint8], corner: tuple[int, int], size: Size) -> Co
     return CocoRle(size=[height, width], counts=counts.decode("ascii"))
 
 
-def unpacked(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
+def unpacked(rle: Mapping[str, Any]) -> tuple[NDArray[np.uint8], int, Size]:
     """The pixels of ``{"size": [H, W], "counts": str, bytes or a list}``.
 
     Returns:
-        uint8 [H, W], 0 or 1, C-contiguous.
+        uint8 [H, w], 0 or 1, C-contiguous: the columns from the object's first to its last; the
+        number of the first; and the size of the image.
 
     Raises:
         ValueError: it is not that, or the runs do not add up to the size.
@@ -78,8 +79,17 @@ def unpacked(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
         raise ValueError(f"{_WANTED}; a run is from 0 to {area} pixels long.")
     if (total := int(runs.sum())) != area:
         raise ValueError(f"{_WANTED}; the runs add up to {total}, not {area} pixels.")
-    values = (np.arange(runs.size) & 1).astype(np.uint8)
-    return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
+    drawn = np.flatnonzero(runs[1::2]) * 2 + 1  # the object's runs, without empty ones
+    if not drawn.size:
+        return np.zeros((height, 0), np.uint8), 0, (height, width)
+    ends = np.cumsum(runs)
+    begin, end = int(ends[drawn[0] - 1]), int(ends[drawn[-1]])
+    left, right = begin // height, -(-end // height)
+    inner = runs[drawn[0] : drawn[-1] + 1]
+    lengths = np.concatenate(([begin - left * height], inner, [right * height - end]))
+    values = (np.arange(lengths.size) & 1).astype(np.uint8)
+    columns = np.repeat(values, lengths).reshape(right - left, height)
+    return np.ascontiguousarray(columns.T), left, (height, width)
 
 
 def _runs(counts: object) -> NDArray[np.int64]:

@@ -150,6 +150,14 @@ class TestBoxOnly:
         ask(_predictor(engine), Prompt(BOX))
         assert len(engine.inputs) == 1
 
+    @pytest.mark.parametrize(("beside", "passes"), [(4, 1), (7, 2)])
+    def test_no_second_pass_where_the_centre_is_deep_enough(self, beside: int, passes: int) -> None:
+        """The answer is a disc of radius 7; a quarter of its depth is less than 2 pixels."""
+        column, row = Crop.around(BOX, RULE).pixel((70.0, 60.0))
+        engine = RecordingEngine(has_click_branch=True, answer=(column + beside, row))
+        ask(_predictor(engine), Prompt(BOX))
+        assert len(engine.inputs) == passes
+
     def test_an_empty_first_mask_stays(self) -> None:
         engine = RecordingEngine(has_click_branch=True, answer=(-50, -50))
         found = ask(_predictor(engine), Prompt(BOX))

@@ -41,24 +41,25 @@ class Journal:
 
     def __init__(self, path: Path, about: Mapping[str, str]) -> None:
         self.path = path
-        self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{path}: {error}") from error
         try:
             self._open({**about, "form": _FORM})
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
             self._db.close()
+            if not isinstance(error, sqlite3.DatabaseError):
+                raise
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise SettingsError(
                     f"{path} is in use: another run writes the same output."
                 ) from None
-            raise OSError(f"{path}: {error}") from error
-        except sqlite3.DatabaseError:
-            self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"{path}: {error}") from error
             raise SettingsError(
                 f"{path} is no journal of `iog masks`: move it away, or give another --out."
             ) from None
-        except SettingsError:
-            self._db.close()
-            raise
 
     def _open(self, about: Mapping[str, str]) -> None:
         # Exclusive: two runs would do everything twice; and it needs no memory shared by processes.

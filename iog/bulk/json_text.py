@@ -18,6 +18,7 @@ __all__ = ["Member", "members", "read", "with_members"]
 _CHUNK: Final = 1 << 20
 # A single value may be so long: much more than a mask, and less than what memory is for.
 _LONGEST: Final = 1 << 28
+_LONGEST_WORD: Final = len("-Infinity")
 _SPACE: Final = " \t\n\r"
 _BOM: Final = b"\xef\xbb\xbf".decode("latin-1")
 _DECODER: Final = json.JSONDecoder()
@@ -130,7 +131,8 @@ class _Reader:
 
     def members(self) -> Iterator[Member]:
         if self._peek() == _BOM[0]:
-            self._more()
+            while len(self._text) < len(_BOM) and self._more():
+                pass
             self._at += len(_BOM) if self._text.startswith(_BOM) else 0
         self._take("{")
         if self._peek() == "}":
@@ -195,16 +197,16 @@ class _Reader:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # One that is only cut off fails where the text ends, or at a string's beginning.
-                cut = error.msg.startswith("Unterminated") or error.pos > len(self._text) - 16
+                unterminated = error.msg.startswith("Unterminated")
+                cut = unterminated or error.pos > len(self._text) - _LONGEST_WORD
                 if cut and not self._ended and len(self._text) < _LONGEST:
                     self._more()
                     continue
-                self._at = error.pos
+                self._at = len(self._text) if unterminated else error.pos
                 raise self._error(error.msg) from None
-            except (
-                RecursionError,
-                ValueError,
-            ) as error:  # too deep, or a number of too many digits
+            except RecursionError:
+                raise self._error("the values are nested too deeply") from None
+            except ValueError as error:  # a number of too many digits
                 raise self._error(str(error)) from None
             if end == len(self._text) and not self._ended:  # a number may go on
                 self._more()

@@ -24,6 +24,7 @@ from iog.evaluation.segmenters import Segmenter
 from iog.prompts import Prompt
 
 __all__ = [
+    "BOX_ONLY_JITTER",
     "JITTERS",
     "MOST_CLICKS",
     "TARGETS",
@@ -44,6 +45,8 @@ TARGETS = (85, 90)
 """IoUs, in percent, that clicks are counted to."""
 JITTERS = (2, 5, 10)
 """Errors of the box's sides, in percent of its width or height."""
+BOX_ONLY_JITTER = 5
+"""The one of these at which the box alone is scored too."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -115,7 +118,8 @@ class AnnotatorProtocol:
 
     The further scores of an object: ``boundary_f`` after the first click; with ``count_clicks``
     ``noc_85`` and ``noc_90``, the clicks until the IoU reached 0.85 and 0.90, the first one
-    included; with ``vary_box`` ``box_only``, the IoU without any click, and ``jitter_2``,
+    included; with ``vary_box`` ``box_only``, the IoU without any click (``box_only_5``: on a box
+    with an error of 5 per cent), and ``jitter_2``,
     ``jitter_5`` and ``jitter_10``, the IoU after the first click on a box whose four sides are
     each off by a normal error with a standard deviation of that percentage of the box's width or
     height.
@@ -130,7 +134,7 @@ class AnnotatorProtocol:
     count_clicks: bool = False
     """Also click on, up to ``MOST_CLICKS``, until every target is reached."""
     vary_box: bool = False
-    """Also score the box alone and boxes drawn carelessly: four more predictions per object."""
+    """Also score the box alone and boxes drawn carelessly: five more predictions per object."""
     seed: int = 0
 
     @property
@@ -182,6 +186,8 @@ class AnnotatorProtocol:
         for percent in JITTERS:
             box = _moved(sample, rng, percent=percent)
             prompts[f"jitter_{percent}"] = Prompt(box, prompt.pos_points)
+        careless = prompts[f"jitter_{BOX_ONLY_JITTER}"].box
+        prompts[f"box_only_{BOX_ONLY_JITTER}"] = Prompt(careless)
         key = (sample.image_id, sample.object_index)
         return {
             name: iou(

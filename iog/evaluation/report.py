@@ -14,6 +14,7 @@ import numpy as np
 from dataloaders.samples import Dataset
 from iog.evaluation.pictures import contact_sheet, tile
 from iog.evaluation.protocols import (
+    BOX_ONLY_JITTER,
     JITTERS,
     MOST_CLICKS,
     TARGETS,
@@ -95,6 +96,7 @@ def figure_table(results: Sequence[Result]) -> Table:
         "boundary_f": "boundary F after 1 click",
         **{f"noc_{t}": f"clicks to IoU 0.{t}, at most {MOST_CLICKS}" for t in TARGETS},
         "box_only": "IoU of the box alone",
+        f"box_only_{BOX_ONLY_JITTER}": f"IoU of the box alone, off by {BOX_ONLY_JITTER} %",
         **{f"jitter_{p}": f"IoU after 1 click, box off by {p} %" for p in JITTERS},
     }
     summaries = [Summary.of(result.scores) for result in results]

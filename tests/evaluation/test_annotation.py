@@ -61,13 +61,15 @@ def test_the_box_alone_and_careless_boxes_are_scored() -> None:
     figures = protocol.score(Computed(answer), SAMPLE).figures
     assert figures["box_only"] == pytest.approx(0.4, abs=0.01)
     assert [figures[f"jitter_{percent}"] for percent in JITTERS] == [1, 1, 1]
-    first, alone, *moved = prompts
+    first, alone, *moved, careless = prompts
     assert (alone.box, alone.pos_points) == (first.box, ())
     side = first.box[2] - first.box[0]
     for prompt, percent in zip(moved, JITTERS, strict=True):
         assert prompt.pos_points == first.pos_points
         errors = np.abs(np.subtract(prompt.box, first.box)) / side
         assert 0 < errors.max() < 0.04 * percent
+    assert figures["box_only_5"] == figures["box_only"]
+    assert careless == Prompt(moved[JITTERS.index(5)].box)
 
 
 def test_jitter_moves_the_box_the_same_way_every_time() -> None:
