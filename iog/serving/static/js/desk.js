@@ -33,8 +33,8 @@ export class Desk extends EventTarget {
     this.photo = photo;
     this.cursor = null;
     this.giveUp();
-    this.session.open(photo.digest);
     this.segmenter.open(photo);
+    this.session.open(photo.digest);
     this.viewport.show(photo);
   }
 
@@ -137,6 +137,7 @@ export class Desk extends EventTarget {
   /** Ends what was begun and not finished. */
   giveUp() {
     this.draft = null;
+    if (this.carried !== null) this.segmenter.dragging = false;
     this.carried = null;
     this.redraws = false;
     this.changed();

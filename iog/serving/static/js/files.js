@@ -59,7 +59,7 @@ export class Files {
       const blob = await response.blob();
       await this.take([new File([blob], name, { type: "image/jpeg" })]);
     } catch {
-      status.fail(new Error("The example could not be fetched. Is the server running?"));
+      status.fail(new Error("The example could not be fetched. Is the server running?"), "Not opened");
     }
   }
 
@@ -73,7 +73,7 @@ export class Files {
       if (coco) this.#waiting = { name: coco.name, data: parsed(await coco.text(), coco.name) };
       if (this.#waiting) this.#openCoco();
     } catch (error) {
-      this.#desk.status.fail(error);
+      this.#desk.status.fail(error, "Not opened");
     }
   }
 
@@ -91,15 +91,16 @@ export class Files {
     byId("stage").setAttribute("aria-label", `Photo ${photo.name}`);
     byId("stage").focus({ preventScroll: true, focusVisible: false });
     document.title = `${photo.name} – IOG`;
-    desk.status.say(`${photo.name} is open, ${photo.width} by ${photo.height} pixels. Draw a box around an object.`);
+    const { length } = desk.session.state.items;
+    const next = length ? `It has ${length === 1 ? "an object" : `${length} objects`} from before.` : "Draw a box around an object.";
+    desk.status.say(`${photo.name} is open, ${photo.width} by ${photo.height} pixels. ${next}`);
   }
 
   #openCoco() {
     const { photo, session, status } = this.#desk;
     const { name, data } = this.#waiting;
     if (!photo) {
-      const error = new Error(`${name} is ready. Now open the photo that it belongs to.`);
-      return status.fail(error);
+      return status.ask(`${name} is ready. Now open the photo that it belongs to.`);
     }
     this.#waiting = null;
     const objects = objectsFor(data, photo);

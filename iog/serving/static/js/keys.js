@@ -12,7 +12,10 @@ export class Keys {
   #stage;
   #commands;
   #corner = null;
+  #moved = false;
   #spoken = 0;
+  /** Whether a single letter or sign is a shortcut. */
+  single = true;
 
   /** @param {Record<string, () => void>} commands by key */
   constructor(desk, stage, commands) {
@@ -21,6 +24,11 @@ export class Keys {
     this.#commands = commands;
     addEventListener("keydown", (event) => this.#anywhere(event));
     stage.addEventListener("keydown", (event) => this.#onPhoto(event));
+    stage.addEventListener("focus", () => {
+      if (!desk.photo || !stage.matches(":focus-visible")) return;
+      this.#cursor();
+      desk.changed();
+    });
   }
 
   #anywhere(event) {
@@ -36,13 +44,17 @@ export class Keys {
     if (typing || event.altKey) return;
     if (event.key === "Escape") return this.#escape();
     const command = this.#commands[event.key.toLowerCase()];
-    if (!command) return;
+    if (!command || !this.single) return;
     event.preventDefault();
     command();
   }
 
   #escape() {
     this.#corner = null;
+    if (this.#desk.carried !== null) {
+      this.#putDown();
+      if (this.#moved) this.#desk.session.undo();
+    }
     this.#desk.preview.stop();
     this.#desk.session.chooseClick(null);
     this.#desk.giveUp();
@@ -84,6 +96,7 @@ export class Keys {
     viewport.reveal(desk.cursor);
     if (desk.carried !== null && session.chosen?.clicks[desk.carried]) {
       desk.segmenter.because(event);
+      this.#moved = true;
       session.moveClick(desk.carried, desk.cursor.x, desk.cursor.y, "carry");
     } else if (this.#corner && desk.draft) {
       desk.drawing(this.#corner, desk.cursor);
@@ -114,7 +127,7 @@ export class Keys {
     const { session } = desk;
     const count = session.chosen?.clicks.length ?? 0;
     if (!count) return desk.status.say("There is no click to delete.");
-    desk.carried = null;
+    if (desk.carried !== null) this.#putDown();
     desk.deleteClick(session.chosenClick ?? this.#clickHere() ?? count - 1);
   }
 
@@ -128,15 +141,20 @@ export class Keys {
     desk.session.chooseClick(index);
     desk.cursor = { x, y };
     desk.carried = index;
+    desk.segmenter.dragging = true;
+    this.#moved = false;
     desk.status.say("Click taken. The arrow keys move it, Enter puts it down.");
     desk.changed();
   }
 
   #putDown() {
-    this.#desk.carried = null;
-    this.#desk.session.settle();
-    this.#desk.status.say("Click put down.");
-    this.#desk.changed();
+    const desk = this.#desk;
+    desk.carried = null;
+    desk.session.settle();
+    desk.segmenter.dragging = false;
+    desk.segmenter.update();
+    desk.status.say("Click put down.");
+    desk.changed();
   }
 
   #clickHere() {

@@ -63,7 +63,7 @@ segmenter.addEventListener("mask", ({ detail }) => {
   if (item.id === session.state.chosen) tellMask(item, result);
 });
 segmenter.addEventListener("failed", ({ detail }) => {
-  status.fail(detail, true);
+  status.fail(detail, "Not segmented", true);
   panel.update();
 });
 
@@ -82,11 +82,19 @@ function hint() {
   const { chosen } = session;
   const touch = matchMedia("(pointer: coarse)").matches;
   if (!desk.photo) return status.hint("");
+  if (desk.cursor) return status.hint(keyHint(chosen));
   if (desk.draft) return status.hint("Let go at the opposite corner");
   if (desk.redraws) return status.hint("Drag the box of this object again");
   if (!chosen) return status.hint("Drag a box around an object");
   if (!chosen.clicks.length) return status.hint(touch ? "Tap the object" : "Click on the object");
   status.hint(touch ? "Tap to correct" : "Left click adds, right click removes");
+}
+
+function keyHint(chosen) {
+  if (desk.carried !== null) return "Arrow keys move the click, Enter puts it down";
+  if (desk.draft) return "Move to the opposite corner, then Enter";
+  if (!chosen || desk.redraws) return "Move to a corner of the object, then Enter";
+  return "Enter adds, Shift and Enter removes";
 }
 
 /** What the user sees is undone or done again. */
@@ -138,7 +146,7 @@ const commands = {
   0: () => viewport.fit(),
   "?": () => byId("help").showModal(),
 };
-new Keys(desk, stage, commands);
+const keys = new Keys(desk, stage, commands);
 const buttons = {
   undo: "undo", redo: "redo", clear: "clear", "new-object": "n",
   "zoom-in": "+", "zoom-out": "-", fit: "0", "help-button": "?",
@@ -147,6 +155,7 @@ for (const [id, command] of Object.entries(buttons)) {
   byId(id).addEventListener("click", () => commands[command]());
 }
 byId("new-object").addEventListener("click", () => stage.focus());
+byId("single-keys").addEventListener("change", (event) => (keys.single = event.target.checked));
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

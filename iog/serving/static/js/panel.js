@@ -18,8 +18,15 @@ export class Panel {
     byId("label").addEventListener("input", () => session.change({ label: byId("label").value.trim() }, "label"));
     byId("label").addEventListener("change", () => session.settle());
     byId("label").addEventListener("keydown", (event) => event.key === "Enter" && byId("stage").focus());
-    byId("threshold").addEventListener("input", (event) => this.#changeThreshold(event, Number(byId("threshold").value)));
-    byId("threshold").addEventListener("change", () => session.settle());
+    byId("threshold").addEventListener("input", (event) => {
+      desk.segmenter.dragging = true;
+      this.#changeThreshold(event, Number(byId("threshold").value));
+    });
+    byId("threshold").addEventListener("change", () => {
+      session.settle();
+      desk.segmenter.dragging = false;
+      desk.segmenter.update();
+    });
     byId("threshold-reset").addEventListener("click", (event) => this.#changeThreshold(event, null));
     byId("objects").addEventListener("click", (event) => this.#objectClicked(event));
     byId("clicks").addEventListener("click", (event) => this.#clickClicked(event));

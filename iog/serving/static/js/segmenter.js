@@ -102,8 +102,9 @@ export class Segmenter extends EventTarget {
     this.#run(next, key);
   }
 
+  /** Whether the server has the photo and nothing to do. */
   get idle() {
-    return !this.#running;
+    return !this.#running && Boolean(this.#upload?.over);
   }
 
   /** Asks again for what failed. */
@@ -122,8 +123,9 @@ export class Segmenter extends EventTarget {
   /** Sends the photo, unless that was done. */
   upload() {
     if (this.#upload && !this.#upload.failed) return this.#upload.done;
-    const upload = { failed: false, done: null };
-    upload.done = this.#send(this.#photo, this.#leaving.signal).catch((error) => {
+    const upload = { failed: false, over: false, done: null };
+    const sent = this.#send(this.#photo, this.#leaving.signal);
+    upload.done = sent.then(() => (upload.over = true), (error) => {
       upload.failed = true;
       throw error;
     });

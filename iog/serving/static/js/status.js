@@ -3,7 +3,6 @@ const SENTENCES = {
   loading: "The model is loading",
   waiting: "Segmenting",
   busy: "The server is busy. Trying again",
-  error: "Not segmented",
   lost: "No connection. Trying again, your work is kept",
 };
 /** Milliseconds before a short wait is worth a word. */
@@ -49,7 +48,8 @@ export class Status {
 
   #show(name) {
     const percent = Math.round(this.#segmenter.sent * 100);
-    const text = { ready: this.#last, sending: `Sending the photo, ${percent} %`, ...SENTENCES }[name];
+    const more = { ready: this.#last, sending: `Sending the photo, ${percent} %`, error: this.#error?.state };
+    const text = SENTENCES[name] ?? more[name];
     document.documentElement.dataset.state = name;
     byId("state-text").textContent = text;
     if (name === "busy") this.say(text);
@@ -72,10 +72,23 @@ export class Status {
 
   /**
    * @param {Error & {hint?: string}} error
+   * @param {string} state what it means, in two words
    * @param {boolean} [again] whether to offer another try
    */
-  fail(error, again = false) {
-    this.#error = error;
+  fail(error, state, again = false) {
+    this.#error = { state };
+    byId("alert").removeAttribute("data-kind");
+    this.#alert(error, again);
+  }
+
+  /** Something that the user has to do, and no error. */
+  ask(text) {
+    this.#error = null;
+    byId("alert").dataset.kind = "note";
+    this.#alert({ message: text }, false);
+  }
+
+  #alert(error, again) {
     byId("alert-text").textContent = error.message;
     byId("alert-hint").textContent = error.hint ?? "";
     byId("retry").hidden = !again;
@@ -85,7 +98,7 @@ export class Status {
 
   /** Takes the error away. */
   clear() {
-    if (!this.#error) return;
+    if (byId("alert").hidden) return;
     const held = byId("alert").contains(document.activeElement);
     this.#error = null;
     byId("alert").hidden = true;
