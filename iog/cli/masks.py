@@ -6,16 +6,18 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from iog.cli.workplace import Workplace
+from iog.errors import SettingsError
 from iog.settings import Settings
 
 if TYPE_CHECKING:
     from iog.bulk.journal import Journal
     from iog.bulk.records import Mapper, Sink, Source
+    from iog.cvat.rectangles import Scope
 
 __all__ = ["masks"]
 
@@ -51,6 +53,28 @@ def masks(
             "[default: its visible keypoints]."
         ),
     ] = None,
+    cvat: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A CVAT server instead of files: masks for its rectangles. Shows what it would "
+            "do; --apply does it.",
+        ),
+    ] = None,
+    cvat_task: Annotated[
+        int | None, typer.Option("--task", help="With --cvat: number of a task.")
+    ] = None,
+    project: Annotated[int | None, typer.Option(help="With --cvat: number of a project.")] = None,
+    job: Annotated[int | None, typer.Option(help="With --cvat: number of a job.")] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="With --cvat: delete each rectangle once its mask is stored."
+        ),
+    ] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="With --cvat: make the masks and store them.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Name or path of the weights [default: IOG_MODEL].")
     ] = None,
@@ -93,13 +117,20 @@ def masks(
 
     Example: iog masks --coco boxes.json --images photos --out masks.json
     """
+    place = Workplace(
+        Settings.from_env().with_model(model), engine, workers, address, actors, gpus, url
+    )
+    if cvat is not None:
+        scope = _scope(task=cvat_task, project=project, job=job)
+        if coco is not None or out is not None:
+            raise typer.BadParameter(
+                "it reads and writes the server, no files.", param_hint="--cvat"
+            )
+        return _live(cvat, scope, place, replace=replace, apply=apply)
     if coco is None or images is None or out is None:
         raise typer.BadParameter("give --coco, --images and --out.", param_hint="--coco")
     if not images.is_dir():
         raise typer.BadParameter(f"{images} is no folder.", param_hint="--images")
-    place = Workplace(
-        Settings.from_env().with_model(model), engine, workers, address, actors, gpus, url
-    )
 
     from iog.bulk.coco import CocoBoxes
     from iog.bulk.journal import Journal
@@ -120,6 +151,53 @@ def masks(
         raise typer.Exit(_SOME_FAILED)
 
 
+def _scope(**numbers: int | None) -> Scope:
+    """The one of task, project and job that was given."""
+    given = [(kind, number) for kind, number in numbers.items() if number is not None]
+    if len(given) != 1:
+        raise typer.BadParameter(
+            "with --cvat, give one of --task, --project and --job.", param_hint="--task"
+        )
+    return cast("Scope", given[0])
+
+
+def _live(server_url: str, scope: Scope, place: Workplace, *, replace: bool, apply: bool) -> None:
+    """Show what there is to do on a server, and do it if asked."""
+    try:
+        from iog.cvat import live
+        from iog.cvat.server import connect
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"--cvat needs {error.name}: install it with `pip install -r requirements-agent.txt`."
+        ) from None
+    from iog.bulk.journal import Journal
+    from iog.bulk.progress import Progress
+
+    server = connect(server_url)
+    plan = live.look(server, scope)
+    for line in plan.lines(replace=replace):
+        typer.echo(line)
+    plan.check()
+    if not apply:
+        typer.echo("Nothing was changed. Give --apply to do it.")
+        return
+    about = {"server": server.url, scope[0]: str(scope[1]), **place.about()}
+    path = live.journal_path(server, scope)
+    with _interruptible(), closing(Journal(path, about)) as journal:
+        known = sum(number in journal for number in plan.numbers)
+        with (
+            _told(journal),
+            closing(place.mapper()) as mapper,
+            Progress(len(plan.numbers), known) as progress,
+        ):
+            stored = live.apply(server, plan, mapper, journal, replace=replace, done=progress.done)
+        typer.echo(stored.sentence(), err=True)
+        failed = _tell_failures(journal)
+        journal.remove()
+    if failed or stored.changed:
+        raise typer.Exit(_SOME_FAILED)
+
+
 def _journal_of(out: Path) -> Path:
     """Where the journal of an output lies."""
     path = out.with_name(out.name + ".journal")
@@ -136,11 +214,17 @@ def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal) -> None:
     from iog.bulk.run import make_masks
 
     known = len(journal)
-    if known:
+    with _told(journal), closing(mapper), Progress(source.count(), known) as progress:
+        make_masks(source, sink, mapper, journal, done=progress.done)
+
+
+@contextmanager
+def _told(journal: Journal) -> Iterator[None]:
+    """Says what is finished, before and when the block is broken off."""
+    if known := len(journal):
         typer.echo(f"{known:,} of them were finished before.", err=True)
     try:
-        with closing(mapper), Progress(source.count(), known) as progress:
-            make_masks(source, sink, mapper, journal, done=progress.done)
+        yield
     except KeyboardInterrupt:
         typer.echo(
             f"Stopped with {len(journal):,} objects finished. Give the same command again to go "
