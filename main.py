@@ -8,6 +8,7 @@ Nuclio waits two minutes for the import of this module but as long as it takes f
 from __future__ import annotations
 
 import json
+import re
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -17,17 +18,27 @@ from typing import TYPE_CHECKING
 
 from iog import __version__
 from iog.api.body import json_object, misspelt
-from iog.api.headers import REQUEST_ID, outputs_for, request_id
-from iog.api.request import FIELDS, parse
+from iog.api.headers import IMAGE, REQUEST_ID, WARNING, outputs_for, request_id
+from iog.api.request import FIELDS, mask_of, parse
 from iog.api.response import write
-from iog.errors import InternalError, RequestError, SettingsError, WeightsError
+from iog.errors import (
+    InternalError,
+    MalformedRequest,
+    NotAnImage,
+    RequestError,
+    SettingsError,
+    WeightsError,
+)
 from iog.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
     from nuclio_sdk import Context, Event, Response
 
+    from iog.image import Image
     from model_handler import ModelHandler
 
+# With whatever stands before it where a proxy or an ingress adds it.
+_IMAGES = re.compile(r"/images/([^/]*)\Z")
 SHOWN_PROMPTS = 20
 """More boxes or points than this are only counted in the log."""
 
@@ -100,10 +111,19 @@ def init_context(context: Context) -> None:
 def handler(context: Context, event: Event) -> Response:
     """Answer one request: always JSON, never an exception.
 
+    ``PUT /images/{sha256}`` keeps an image; everything else, whatever its method and path, asks for
+    a mask.
+
     The report of the request becomes one log line, and stays at ``context.user_data.report`` for
     the host's metrics.
     """
-    answer = respond(context.user_data.function, event.body, event.headers)
+    named = _IMAGES.search(str(event.path)) if event.method == "PUT" else None
+    answer = respond(
+        context.user_data.function,
+        event.body,
+        event.headers,
+        image_sha256=None if named is None else named[1],
+    )
     context.user_data.report = answer.report
     if answer.status < 400 and "warning" not in answer.report:
         log = context.logger.info_with
@@ -122,25 +142,31 @@ def handler(context: Context, event: Event) -> Response:
     )
 
 
-def respond(function: Function, body: object, headers: object = None) -> Answer:
+def respond(
+    function: Function, body: object, headers: object = None, *, image_sha256: str | None = None
+) -> Answer:
     """Turn a request's body into the answer and its report.
 
     Args:
         function: the worker's model and settings.
         body: a dict, or the bytes or text of a JSON object.
         headers: of the request, in any of Nuclio's forms.
+        image_sha256: of an image that is to be kept; the body is its file.
 
     Returns:
-        The mask with status 200, or the error with the status that belongs to it. Whatever goes
-        wrong unexpectedly, memory and recursion limits included, is status 500; the traceback is
-        in the report and not in the answer.
+        The mask, or what is known of the image, with status 200; or the error with the status that
+        belongs to it. Whatever goes wrong unexpectedly, memory and recursion limits included, is
+        status 500; the traceback is in the report and not in the answer.
     """
     number = request_id(headers)
     answer = Answer(headers={REQUEST_ID: number})
     start = time.perf_counter()
     before = function.model.cache_stats()
     try:
-        _segment(function, body, headers, answer)
+        if image_sha256 is None:
+            _segment(function, body, headers, answer)
+        else:
+            _keep(function, body, image_sha256, answer)
     except RequestError as error:
         _refuse(answer, error)
     except Exception:
@@ -158,6 +184,28 @@ def respond(function: Function, body: object, headers: object = None) -> Answer:
     return answer
 
 
+def _keep(function: Function, body: object, sha256: str, answer: Answer) -> None:
+    """The way of an image that is sent ahead."""
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise MalformedRequest(
+            "invalid_sha256",
+            "The path names no SHA-256.",
+            field="sha256",
+            hint="PUT the file to /images/ and its SHA-256 as 64 lower-case hexadecimal digits.",
+        )
+    if not isinstance(body, bytes) or not body:
+        raise NotAnImage(
+            "not_an_image",
+            "The body is not an image file.",
+            hint="Send the file's bytes as they are, and no content type of JSON.",
+        )
+    with answer.stage("open"):
+        image = function.model.keep(body, sha256)
+    _show_image(answer, image)
+    height, width = image.size
+    answer.body = json.dumps({"image_sha256": sha256, "width": width, "height": height})
+
+
 def _segment(function: Function, body: object, headers: object, answer: Answer) -> None:
     """The way of a request, stage by stage."""
     report, model = answer.report, function.model
@@ -170,12 +218,16 @@ def _segment(function: Function, body: object, headers: object, answer: Answer) 
     report["pos_points"] = _shown(request.pos_points)
     report["neg_points"] = _shown(request.neg_points)
     with answer.stage("open"):
-        image = model.open(request.image)
-    height, width = image.size
-    report["image_size"] = f"{width}x{height}"
+        if request.image_sha256:
+            image = model.known(request.image_sha256)
+        else:
+            image = model.open(request.image)
+    _show_image(answer, image)
     with answer.stage("predict"):
+        start = request.mask_input
         masks = model.predict(
             image,
+            mask_input=None if start is None else mask_of(start, image.size),
             boxes=request.boxes,
             pos_points=request.pos_points,
             neg_points=request.neg_points,
@@ -190,10 +242,16 @@ def _segment(function: Function, body: object, headers: object, answer: Answer) 
         answer.body = write(masks, request.outputs, form=request.form, tolerance=request.tolerance)
 
 
+def _show_image(answer: Answer, image: Image) -> None:
+    height, width = image.size
+    answer.report["image_size"] = f"{width}x{height}"
+    answer.headers[IMAGE] = str(image.key)
+
+
 def _warn(answer: Answer, sentences: list[str]) -> None:
     """Tell of what was ignored, in the log and in a header: CVAT reads the body only."""
     if sentences:
-        answer.report["warning"] = answer.headers["X-IOG-Warning"] = " ".join(sentences)
+        answer.report["warning"] = answer.headers[WARNING] = " ".join(sentences)
 
 
 def _telling(name: str, value: object) -> bool:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from typing import TypedDict
 
 import cv2
 import numpy as np
 
 from dataloaders.geometry import Box, Point
+from iog.errors import MalformedRequest, TooManyPixels, UnknownImage
 from iog.image import Image, ImageLike
 from iog.masks import Mask
 from iog.predictor import load
 from iog.settings import Settings, available_cores
 
 __all__ = ["ModelHandler"]
+
+
+class _Options(TypedDict):
+    threshold: float | None
+    largest: int | None
+    fill_holes: float | None
 
 
 class ModelHandler:
@@ -54,7 +63,7 @@ class ModelHandler:
         return {**self.predictor.describe(), "threads": self._threads}
 
     def cache_stats(self) -> dict[str, tuple[int, int]]:
-        """Hits and misses so far: image files known, pixels, windows, crops, inside points."""
+        """Hits and misses so far: files named by digest, image files known, pixels, and so on."""
         return self.predictor.cache.stats()
 
     def forget(self) -> None:
@@ -74,16 +83,65 @@ class ModelHandler:
         Raises:
             NotAnImage, TooManyPixels: see ``iog.decoding.read_pixels``.
         """
+        image = self._image(source)
+        if isinstance(source, bytes):
+            self._keep_file(image, source)
+        return image
+
+    def keep(self, data: bytes, sha256: str) -> Image:
+        """Open an image file and keep it, for ``known``.
+
+        Args:
+            data: the file.
+            sha256: its digest, lower case.
+
+        Raises:
+            MalformedRequest: the file has another digest.
+            TooManyPixels: it has too many pixels, or is larger than the cache.
+            NotAnImage: see ``iog.decoding.read_pixels``.
+        """
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise MalformedRequest(
+                "other_sha256",
+                "The body has not the SHA-256 that the path names.",
+                field="sha256",
+                hint="Hash the very bytes that you send.",
+            )
+        image = self._image(data, key=sha256)
+        if not self._keep_file(image, data):
+            raise TooManyPixels(
+                "not_kept",
+                f"The file has {len(data)} bytes and does not fit in the cache.",
+                hint="Send it as `image` with each request, or raise IOG_CACHE_MB.",
+            )
+        return image
+
+    def known(self, sha256: str) -> Image:
+        """An image that was opened or kept before and is still in the cache, not hashed again.
+
+        Raises:
+            UnknownImage: it is not.
+        """
+        data = self.predictor.cache.get("file", sha256)
+        if data is None:
+            raise UnknownImage
+        return self._image(data, key=sha256)
+
+    def _image(self, source: ImageLike, *, key: str | None = None) -> Image:
         predictor = self.predictor
-        return Image(source, cache=predictor.cache, max_pixels=predictor.max_pixels)
+        return Image(source, key=key, cache=predictor.cache, max_pixels=predictor.max_pixels)
+
+    def _keep_file(self, image: Image, data: bytes) -> bool:
+        return self.predictor.cache.keep("file", image.key, data, len(data))
 
     def predict(
         self,
         image: Image,
         *,
-        boxes: Sequence[Box],
+        boxes: Sequence[Box] = (),
         pos_points: Sequence[Point] = (),
         neg_points: Sequence[Point] = (),
+        mask_input: Mask | None = None,
         threshold: float | None = None,
         largest: int | None = None,
         fill_holes: float | None = None,
@@ -91,11 +149,13 @@ class ModelHandler:
         """The mask of the object in each box, in order.
 
         Args:
-            image: from ``open``.
+            image: from ``open`` or ``known``.
             boxes: x1, y1, x2, y2, image frame; clamped to the image.
             pos_points: clicks on the object; clamped to the image.
             neg_points: clicks on the background. With several boxes every click goes to the box it
                 lies in, or to the nearest.
+            mask_input: the mask of one object to start from, with at most one box; see
+                ``iog.Predictor.predict``.
             threshold, largest, fill_holes: see ``iog.Predictor.predict``.
 
         Raises:
@@ -104,15 +164,14 @@ class ModelHandler:
         """
         predictor = self.predictor
         predictor.set_image(image)
+        clicks = [*pos_points, *neg_points]
+        labels = [1] * len(pos_points) + [0] * len(neg_points)
+        options = _Options(threshold=threshold, largest=largest, fill_holes=fill_holes)
         try:
-            return predictor.predict_boxes(
-                boxes,
-                [*pos_points, *neg_points],
-                [1] * len(pos_points) + [0] * len(neg_points),
-                threshold=threshold,
-                largest=largest,
-                fill_holes=fill_holes,
-            )
+            if mask_input is None:
+                return predictor.predict_boxes(boxes, clicks, labels, **options)
+            (box,) = boxes or (None,)
+            return [predictor.predict(box, clicks, labels, mask_input, **options)]
         finally:
             predictor.reset_image()  # which holds the file's bytes
             self.timings = {"open": image.open_ms, **predictor.timings}

@@ -15,9 +15,10 @@ __all__ = ["Cache", "Namespace"]
 
 V = TypeVar("V")
 
-Namespace = Literal["image", "pixels", "window", "crop", "interior"]
-"""``image``: headers of files. ``pixels``: read images. ``window``: an image's windows into crops.
-``crop``: encoded crops. ``interior``: the inside points of boxes without a click."""
+Namespace = Literal["file", "image", "pixels", "window", "crop", "interior"]
+"""``file``: the bytes of files, for requests that name their digest. ``image``: headers of files.
+``pixels``: read images. ``window``: an image's windows into crops. ``crop``: encoded crops.
+``interior``: the inside points of boxes without a click."""
 _NAMESPACES: Final = get_args(Namespace)
 
 
@@ -50,23 +51,33 @@ class Cache:
             compute: called on a miss; whatever it raises is passed on. ``None`` is not kept.
             nbytes: the memory that a value takes.
         """
-        entry = self._entries.get((namespace, key))
-        self._counts[namespace][entry is None] += 1
-        if entry is not None:
-            self._entries.move_to_end((namespace, key))
-            return cast(V, entry[0])
+        value = self.get(namespace, key)
+        if value is not None:
+            return cast(V, value)
         value = compute()
         if value is not None:
-            self._keep((namespace, key), value, nbytes(value))
+            self.keep(namespace, key, value, nbytes(value))
         return value
 
-    def _keep(self, key: tuple[Namespace, Hashable], value: object, nbytes: int) -> None:
+    def get(self, namespace: Namespace, key: Hashable) -> Any | None:  # noqa: ANN401
+        """The value kept for a key, if there is one."""
+        entry = self._entries.get((namespace, key))
+        self._counts[namespace][entry is None] += 1
+        if entry is None:
+            return None
+        self._entries.move_to_end((namespace, key))
+        return entry[0]
+
+    def keep(self, namespace: Namespace, key: Hashable, value: object, nbytes: int) -> bool:
+        """Keep a value as the one used last; False where it is larger than all there is."""
         if nbytes > self._max_bytes:
-            return
-        self._entries[key] = (value, nbytes)
-        self.nbytes += nbytes
+            return False
+        _, before = self._entries.pop((namespace, key), (None, 0))
+        self._entries[namespace, key] = (value, nbytes)
+        self.nbytes += nbytes - before
         while self.nbytes > self._max_bytes:
             self.nbytes -= self._entries.popitem(last=False)[1][1]
+        return True
 
     def stats(self) -> dict[str, tuple[int, int]]:
         """Hits and misses so far in each namespace."""

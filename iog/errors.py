@@ -3,7 +3,8 @@
     Exception
     |-- RequestError               the request cannot be answered; becomes an HTTP answer
     |   |-- MalformedRequest  400  the body is not what the interface describes
-    |   |-- TooManyPixels     413  the image is larger than the limit
+    |   |-- UnknownImage      409  the worker does not have the image that the digest names
+    |   |-- TooManyPixels     413  the image is larger than the limit, or than the cache
     |   |-- NotAnImage        415  the bytes under `image` are no image we can read
     |   |-- UnusableRequest   422  well formed, but there is nothing to segment
     |   `-- InternalError     500  our fault
@@ -31,6 +32,7 @@ __all__ = [
     "RequestError",
     "SettingsError",
     "TooManyPixels",
+    "UnknownImage",
     "UnusableRequest",
     "WeightsError",
 ]
@@ -59,8 +61,15 @@ Code = Literal[
     "invalid_tolerance",
     "invalid_largest",
     "invalid_fill_holes",
+    "invalid_sha256",
+    "other_sha256",
+    "two_images",
+    "invalid_mask",
+    # 409
+    "unknown_image",
     # 413
     "too_many_pixels",
+    "not_kept",
     # 415
     "not_an_image",
     "broken_image",
@@ -70,6 +79,8 @@ Code = Literal[
     "box_outside_image",
     "too_many_points",
     "too_many_boxes",
+    "other_size",
+    "empty_mask",
     # 500
     "internal_error",
 ]
@@ -123,8 +134,28 @@ class MalformedRequest(RequestError):
     status: ClassVar[int] = 400
 
 
+class UnknownImage(RequestError):
+    """409: the worker does not have the image any more, or never had it."""
+
+    status: ClassVar[int] = 409
+
+    def __init__(
+        self,
+        code: Code = "unknown_image",
+        message: str = "This worker does not have the image.",
+        *,
+        field: str | None = "image_sha256",
+        hint: str = "PUT the file to /images/{sha256} and send the request again, "
+        "or send the file as `image`.",
+    ) -> None:
+        super().__init__(code, message, field=field, hint=hint)
+
+
 class TooManyPixels(RequestError):
-    """413: the image has more pixels than `IOG_MAX_PIXELS`, or `max_pixels` in Python, allows."""
+    """413: the image has more pixels than `IOG_MAX_PIXELS`, or `max_pixels` in Python, allows.
+
+    Also where the file is too large for the cache that should keep it.
+    """
 
     status: ClassVar[int] = 413
 

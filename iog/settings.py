@@ -26,6 +26,7 @@ __all__ = [
     "Precision",
     "Settings",
     "available_cores",
+    "cors_origins_from_env",
     "unknown_variables",
     "weights_dir_from_env",
 ]
@@ -43,6 +44,8 @@ _ELSEWHERE = {"IOG_MIRROR", "IOG_ENDURANCE", "IOG_ENDURANCE_FIGURES"}
 _OF_KUBERNETES = re.compile(
     r"IOG_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^\s/?#@:*\[\]]+)(:\d{1,5})?")
 
 _CGROUP = Path("/sys/fs/cgroup")
 _Number = TypeVar("_Number", int, float)
@@ -80,6 +83,8 @@ class Settings:
         cache_mb: ``IOG_CACHE_MB``, mebibytes a worker may keep from one click to the next; 0
             keeps nothing.
         log_format: ``IOG_LOG_FORMAT``, the form of the local host's log; Nuclio has its own.
+        cors_origins: ``IOG_CORS_ORIGINS``, the origins whose pages may use the local host beside
+            its own; ``*`` for all. Nuclio has its own setting.
     """
 
     model: str = "iog-lite"
@@ -94,6 +99,7 @@ class Settings:
     output: tuple[str, ...] | None = None
     cache_mb: int = 256
     log_format: LogFormat = "text"
+    cors_origins: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -134,6 +140,16 @@ def weights_dir_from_env() -> Path:
     """
     value = os.environ.get("IOG_WEIGHTS_DIR", "")
     return Settings.from_env({"IOG_WEIGHTS_DIR": value}).weights_dir
+
+
+def cors_origins_from_env() -> tuple[str, ...]:
+    """``IOG_CORS_ORIGINS`` alone: the local host needs no other setting of the function.
+
+    Raises:
+        SettingsError: it holds a value that cannot be used.
+    """
+    value = os.environ.get("IOG_CORS_ORIGINS", "")
+    return Settings.from_env({"IOG_CORS_ORIGINS": value}).cors_origins
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
@@ -240,6 +256,16 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+def _origins(value: str) -> tuple[str, ...]:
+    # As browsers send them: lower case, and nothing behind the port.
+    origins = tuple(part.strip().lower().removesuffix("/") for part in value.split(","))
+    if not all(each == "*" or _ORIGIN.fullmatch(each) for each in origins):
+        raise ValueError(
+            "*, or origins separated by commas: scheme, host and port, such as https://example.org"
+        )
+    return origins
+
+
 _READERS: dict[str, Callable[[str], object]] = {
     "model": str,
     "weights_dir": _folder,
@@ -253,4 +279,5 @@ _READERS: dict[str, Callable[[str], object]] = {
     "output": _outputs,
     "cache_mb": _number(int, 0, 2**20),
     "log_format": _one_of(LogFormat),
+    "cors_origins": _origins,
 }

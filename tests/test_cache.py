@@ -49,7 +49,8 @@ def test_namespaces_share_the_bytes_and_nothing_else() -> None:
     assert not ask(cache, "a", 5, "crop")
     assert ask(cache, "a", 6, "window")
     assert cache.stats() == {
-        "image": (0, 0), "pixels": (0, 0), "window": (0, 2), "crop": (1, 1), "interior": (0, 0)
+        "file": (0, 0), "image": (0, 0), "pixels": (0, 0), "window": (0, 2), "crop": (1, 1),
+        "interior": (0, 0),
     }  # fmt: skip
 
 

@@ -210,7 +210,7 @@ def test_keys_that_are_like_none_of_ours_are_no_matter(worker: Worker) -> None:
         worker.context, nuclio_sdk.Event(body=request(frame=3, text_prompts=["cat"]))
     )
 
-    assert set(response.headers) == {"X-Request-ID"}
+    assert set(response.headers) == {"X-Request-ID", "X-IOG-Image"}
     assert worker.log[-1]["level"] == "info"
     assert "warning" not in worker.log[-1]["with"]
 

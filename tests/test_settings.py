@@ -44,6 +44,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "IOG_OUTPUT": "shapes, polygon",
             "IOG_CACHE_MB": "0",
             "IOG_LOG_FORMAT": "json",
+            "IOG_CORS_ORIGINS": "https://Example.org:8443/, http://[::1]:3000",
         }
     )
 
@@ -60,6 +61,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         output=("shapes", "polygon"),
         cache_mb=0,
         log_format="json",
+        cors_origins=("https://example.org:8443", "http://[::1]:3000"),
     )
 
 
@@ -82,6 +84,7 @@ NAMES = (
     "IOG_OUTPUT",
     "IOG_CACHE_MB",
     "IOG_LOG_FORMAT",
+    "IOG_CORS_ORIGINS",
 )
 
 
@@ -117,6 +120,11 @@ def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
         ("IOG_MAX_PIXELS", "0", "a whole number from 1 to 2147483647"),
         ("IOG_LOG_FORMAT", "xml", "text, json"),
         ("IOG_CACHE_MB", "-1", "a whole number from 0 to 1048576"),
+        ("IOG_CORS_ORIGINS", "example.org", "origins separated by commas: scheme, host and port"),
+        ("IOG_CORS_ORIGINS", "https://example.org/page", "such as https://example.org"),
+        ("IOG_CORS_ORIGINS", "https://*.example.org", "such as https://example.org"),
+        ("IOG_CORS_ORIGINS", "https://example.org,", "separated by commas"),
+        ("IOG_CORS_ORIGINS", "null", "*, or origins"),
         ("IOG_WEIGHTS_SHA256", "abc", "64 hexadecimal digits"),
         ("IOG_WEIGHTS_SHA256", "g" * 64, "64 hexadecimal digits"),
     ],
@@ -138,6 +146,10 @@ def test_choices_are_read_in_any_case_and_repeats_count_once() -> None:
 
     assert read.device == "cpu"
     assert read.output == ("rle", "mask")
+
+
+def test_all_origins_are_a_star() -> None:
+    assert Settings.from_env({"IOG_CORS_ORIGINS": "*"}).cors_origins == ("*",)
 
 
 @pytest.mark.parametrize("value", ["auto", " AUTO "])

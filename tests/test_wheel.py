@@ -18,6 +18,7 @@ import iog
 from iog import __version__
 
 ROOT = Path(__file__).parents[1]
+PHOTOS = {"astronaut", "cat", "coffee"}
 PYTHON_LINES = """
 import sys, iog
 assert "torch" not in sys.modules
@@ -78,7 +79,23 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     others = {name for name in names if not name.endswith(".py") and ".dist-info/" not in name}
 
     assert modules == {"main.py", "model_handler.py", "networks", "dataloaders", "iog"}
-    assert {Path(name).parts[:2] for name in others} == {("iog", "models"), ("iog", "training")}
+    folders = {Path(name).parts[1] for name in others}
+    assert {Path(name).parts[0] for name in others} == {"iog"}
+    assert folders == {"models", "serving", "training"}
+
+
+def test_the_page_is_in_it_file_by_file(wheel: Path) -> None:
+    page = ROOT / "iog" / "serving" / "static"
+    names = {str(path.relative_to(ROOT)) for path in page.rglob("*") if path.is_file()}
+
+    assert {f"iog/serving/static/examples/{photo}.jpg" for photo in PHOTOS} <= names
+    assert names <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_photographs_are_those_of_the_examples() -> None:
+    assert {path.stem for path in (ROOT / "examples").glob("*.jpg")} == PHOTOS
+    for photo in (ROOT / "examples").glob("*.jpg"):
+        assert photo.resolve() == ROOT / "iog" / "serving" / "static" / "examples" / photo.name
 
 
 def test_the_command_says_its_version(installed: Path, tmp_path: Path) -> None:

@@ -10,10 +10,14 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 
-__all__ = ["REQUEST_ID", "outputs_for", "request_id"]
+__all__ = ["IMAGE", "REQUEST_ID", "WARNING", "outputs_for", "request_id"]
 
 REQUEST_ID = "X-Request-ID"
 """The header by which a request is found again in the logs of all it went through."""
+IMAGE = "X-IOG-Image"
+"""The header of an answer that names its image: ``image_sha256`` of the next request."""
+WARNING = "X-IOG-Warning"
+"""The header of an answer that says what was ignored."""
 
 _SHAPES_SINCE = (2, 60, 0, True)
 """CVAT's first release that reads ``shapes``; the last entry says that it is a release."""

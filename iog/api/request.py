@@ -24,12 +24,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dataloaders.geometry import Box, Point
+from dataloaders.geometry import Box, Point, Size
 from iog.api.body import HINT_IMAGE, json_object, show, unpack_base64
 from iog.errors import Code, MalformedRequest, RequestError, UnusableRequest
+from iog.masks import CocoRle, Mask
 from iog.settings import OUTPUTS
 
-__all__ = ["FIELDS", "FORMS", "MAX_BOXES", "MAX_POINTS", "Form", "Request", "parse"]
+__all__ = ["FIELDS", "FORMS", "MAX_BOXES", "MAX_POINTS", "Form", "Request", "mask_of", "parse"]
 
 Form = Literal["rle", "polygon", "png"]
 FORMS: tuple[Form, ...] = ("rle", "polygon", "png")
@@ -39,6 +40,8 @@ MAX_POINTS = 1000
 MAX_BOXES = 16
 # Larger than any image side and small enough that no later arithmetic or int32 overflows.
 MAX_COORDINATE = 1e9
+# A mask has a few thousand characters; a text is unpacked into fifty times its size.
+MAX_COUNTS = 2**21
 
 _HINT_POINT = "Send points as [x, y] pairs of numbers in image pixels, such as [[120.5, 80]]."
 _HINT_BOX = (
@@ -46,8 +49,11 @@ _HINT_BOX = (
     "several boxes follow each other two corners at a time."
 )
 _HINT_OUTPUT = f"Send one name or a list of names out of: {', '.join(OUTPUTS)}."
+_HINT_MASK = 'Send {"size": [height, width], "counts": "..."}: COCO\'s compressed run lengths.'
 _HINTS = {
     "image": HINT_IMAGE,
+    "image_sha256": "Send the SHA-256 of the image file as 64 lower-case hexadecimal digits.",
+    "mask_input": _HINT_MASK,
     "pos_points": _HINT_POINT,
     "neg_points": _HINT_POINT,
     "obj_bbox": _HINT_BOX,
@@ -66,9 +72,11 @@ class Request:
     """A checked request.
 
     Attributes:
-        image: the bytes of the image file; not yet known to be an image.
-        boxes: at least one box, corners ordered, width and height above 0, image frame. They may
-            reach beyond the image, whose size is not known here.
+        image: the bytes of the image file, not yet known to be an image; empty where the request
+            names a digest.
+        boxes: at least one box; with a mask to start from one or none. Corners ordered, width and
+            height above 0, image frame. They may reach beyond the image, whose size is not known
+            here.
         pos_points: clicks inside the object, image frame.
         neg_points: clicks on the background, image frame.
         threshold: probability in (0, 1) above which a pixel belongs to the object; None for the
@@ -78,6 +86,8 @@ class Request:
         tolerance: pixels by which outlines may be simplified; None for the default.
         largest: how many components of each mask to keep; None for all.
         fill_holes: largest hole to fill, in pixels; None fills none.
+        image_sha256: digest of an image file that was sent before; empty where it is sent now.
+        mask_input: the mask to start from, for `mask_of`; None for none.
     """
 
     image: bytes
@@ -90,6 +100,8 @@ class Request:
     tolerance: float | None = None
     largest: int | None = None
     fill_holes: float | None = None
+    image_sha256: str = ""
+    mask_input: CocoRle | None = None
 
 
 # --- the shape of a body ---------------------------------------------------------------------
@@ -164,12 +176,24 @@ _Boxes = Annotated[
 ]
 
 
+class _RunLengths(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    size: Annotated[
+        list[Annotated[int, Field(strict=True, ge=1, le=MAX_COORDINATE)]],
+        Field(min_length=2, max_length=2),
+    ]
+    counts: Annotated[StrictStr, Field(max_length=MAX_COUNTS)]
+
+
 class _Body(BaseModel):
     """The request as JSON. Keys it does not name are ignored: CVAT adds some now and then."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    image: StrictStr
+    image: StrictStr = ""
+    image_sha256: Annotated[StrictStr, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    mask_input: _RunLengths | None = None
     pos_points: _Points = []
     neg_points: _Points = []
     obj_bbox: _Boxes = []
@@ -204,9 +228,13 @@ def parse(body: object, *, default_outputs: Sequence[str] = ("mask",)) -> Reques
     except ValidationError as error:
         # include_url and the rest of pydantic's wording stay inside: annotators read our words.
         raise _explain(error.errors(include_url=False)) from None
-    boxes, negatives = _boxes_and_negatives(_rows(fields.obj_bbox), _rows(fields.neg_points))
+    mask, digest = fields.mask_input, fields.image_sha256
+    _check_image(sent="image" in fields.model_fields_set, named=digest is not None)
+    boxes, negatives = _boxes_and_negatives(
+        _rows(fields.obj_bbox), _rows(fields.neg_points), masked=mask is not None
+    )
     return Request(
-        image=unpack_base64(fields.image),
+        image=b"" if digest else unpack_base64(fields.image),
         boxes=boxes,
         pos_points=_as_points(_rows(fields.pos_points)),
         neg_points=negatives,
@@ -216,7 +244,66 @@ def parse(body: object, *, default_outputs: Sequence[str] = ("mask",)) -> Reques
         tolerance=fields.tolerance,
         largest=fields.largest,
         fill_holes=fields.fill_holes,
+        image_sha256=digest or "",
+        mask_input=None if mask is None else CocoRle(size=mask.size, counts=mask.counts),
     )
+
+
+def mask_of(run_lengths: CocoRle, size: Size) -> Mask:
+    """The mask to start from.
+
+    Args:
+        run_lengths: ``Request.mask_input``.
+        size: of the image; looked at first, as run lengths may unpack to anything.
+
+    Raises:
+        MalformedRequest: (400) the runs are none, or do not add up to the size.
+        UnusableRequest: (422) the mask is of another size, or empty.
+    """
+    height, width = run_lengths["size"]
+    if (height, width) != size:
+        raise UnusableRequest(
+            "other_size",
+            f"`mask_input` is {width} x {height} pixels, the image {size[1]} x {size[0]}.",
+            field="mask_input.size",
+            hint="Send the mask in the size of the upright image: [height, width].",
+        )
+    try:
+        mask = Mask.from_rle(run_lengths)
+    except ValueError as error:
+        raise MalformedRequest(
+            "invalid_mask",
+            f"`mask_input` is of no use: {error}",
+            field="mask_input",
+            hint=_HINT_MASK,
+        ) from None
+    if not mask.area:
+        raise UnusableRequest(
+            "empty_mask",
+            "`mask_input` holds no pixel.",
+            field="mask_input",
+            hint="Leave it out and send a box.",
+        )
+    return mask
+
+
+def _check_image(*, sent: bool, named: bool) -> None:
+    """Exactly one of image and digest.
+
+    Raises:
+        MalformedRequest: none, or both.
+    """
+    if sent and named:
+        raise MalformedRequest(
+            "two_images",
+            "There are both `image` and `image_sha256`.",
+            field="image_sha256",
+            hint="Send the file under `image`, or the digest of one sent before; not both.",
+        )
+    if not sent and not named:
+        raise MalformedRequest(
+            "missing_field", "`image` is missing.", field="image", hint=HINT_IMAGE
+        )
 
 
 def _rows(value: list[list[float]] | list[float]) -> list[list[float]]:
@@ -225,14 +312,25 @@ def _rows(value: list[list[float]] | list[float]) -> list[list[float]]:
 
 
 def _boxes_and_negatives(
-    quads: list[list[float]], negatives: list[list[float]]
+    quads: list[list[float]], negatives: list[list[float]], *, masked: bool
 ) -> tuple[tuple[Box, ...], tuple[Point, ...]]:
-    """Ordered boxes, and the negative clicks that are clicks."""
+    """Ordered boxes, and the negative clicks that are clicks.
+
+    Args:
+        masked: there is a mask to start from, so that no box is needed.
+    """
     field = "obj_bbox"
-    if not quads and len(negatives) >= 2:
+    if masked and len(quads) > 1:
+        raise UnusableRequest(
+            "too_many_boxes",
+            f"`obj_bbox` holds {len(quads)} boxes for one `mask_input`.",
+            field=field,
+            hint="Send one box, or none: then the mask's own is taken.",
+        )
+    if not masked and not quads and len(negatives) >= 2:
         # CVAT 1.3 and 1.4 drew the box as the first two negative points.
         field, quads, negatives = "neg_points", [negatives[0] + negatives[1]], negatives[2:]
-    if not quads:
+    if not masked and not quads:
         raise UnusableRequest(
             "missing_box",
             "There is no box around the object.",
@@ -277,9 +375,14 @@ def _explain(errors: list[ErrorDetails]) -> RequestError:
             hint=f"Send at most {limit} {many}.",
         )
     code, problem = _problem(first["type"], path, show(first["input"]), first.get("ctx", {}))
+    code = _FIELD_CODES.get(name, code)
     return MalformedRequest(code, f"`{path}` {problem}.", field=path, hint=hint)
 
 
+_FIELD_CODES: dict[str, Code] = {
+    "image_sha256": "invalid_sha256",
+    "mask_input": "invalid_mask",
+}
 _NUMBER_CODES: dict[str, Code] = {
     "threshold": "invalid_threshold",
     "tolerance": "invalid_tolerance",
@@ -291,6 +394,7 @@ _NUMBER_CODES: dict[str, Code] = {
 def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple[Code, str]:
     """Code and predicate for one of pydantic's error types."""
     name, inside, _ = path.partition("[")
+    masked = path.startswith("mask_input")
     shape: Code = "invalid_box" if name == "obj_bbox" else "invalid_point"
     number: Code = _NUMBER_CODES.get(name, "invalid_number")
     match kind:
@@ -298,7 +402,15 @@ def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple
             return "unknown_form", f"is {shown}, which is none of the forms"
         case "int_type" | "int_from_float":
             return number, f"is {shown}, not a whole number"
-        case "finite_number" | "greater_than_equal" | "less_than_equal" if name in _NUMBER_CODES:
+        case "string_pattern_mismatch":
+            return number, f"is {shown}, which is no SHA-256"
+        case "string_too_long":
+            return number, f"has more than {MAX_COUNTS} characters"
+        case "model_type" | "model_attributes_type":
+            return number, f"is {shown}, not an object"
+        case "finite_number" | "greater_than_equal" | "less_than_equal" if (
+            name in _NUMBER_CODES or masked
+        ):
             return number, f"is {shown}, which is out of range"
         case "missing":
             return "missing_field", "is missing"
@@ -323,11 +435,14 @@ def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple
             return "invalid_type", f"is {shown}, not a string"
 
 
+_TAGS = (".nested", ".quads", ".flat")
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
     """`("pos_points", "nested", 0, 1)` -> `pos_points[0][1]`; the tag of the form is left out."""
-    indices = (f"[{part}]" for part in location[1:] if isinstance(part, int))
-    return str(location[0]) + "".join(indices)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[1:])
+    return str(location[0]) + "".join(part for part in parts if part not in _TAGS)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iog.settings import available_cores
+from iog.settings import available_cores, cors_origins_from_env
 
 __all__ = ["serve"]
 
@@ -42,6 +42,7 @@ def serve(
         os.environ["IOG_MODEL"] = model
     if workers > 1 and not os.environ.get("IOG_THREADS"):
         os.environ["IOG_THREADS"] = str(max(1, available_cores() // workers))
+    origins = cors_origins_from_env()
     log = open_log(sys.stderr)
     open_log(sys.stderr, name="uvicorn.error", level=logging.WARNING)
     with bind(host, port) as listener:
@@ -56,7 +57,7 @@ def serve(
                         sys.stderr.write(failure)  # once: the others fail for the same reason
                         raise typer.Exit(1)
                 server = Server(
-                    create_app(Pool(running), log=log),
+                    create_app(Pool(running), origins=origins, log=log),
                     listener,
                     on_ready=lambda: say_ready(url),
                 )

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from iog.api.headers import REQUEST_ID, request_id
+from iog.serving.browsers import PageFiles, cross_site, middleware, prefers_html
 from iog.serving.logs import open_log
 from iog.serving.metrics import CONTENT_TYPE, Metrics
 from iog.serving.pool import Pool
@@ -38,9 +39,11 @@ _DRAIN_FACTOR: Final = 8
 
 _HELP: Final = {
     "service": "IOG: a box and clicks in, a mask out",
+    "page": "GET / in a browser",
     "request": "POST / with Content-Type: application/json",
     "body": {
         "image": "<base64 of an image file>",
+        "image_sha256": "<in place of image: the digest of one sent before>",
         "obj_bbox": "[[x1, y1], [x2, y2]]",
         "pos_points": "[[x, y], ...], on the object",
         "neg_points": "[[x, y], ...], on the background",
@@ -49,6 +52,7 @@ _HELP: Final = {
         "mask": "rows of 0 and 1, the size of the image",
         "points": "[[x, y], ...], the outline",
     },
+    "images": "PUT /images/{sha256} with the image file, to name it by its digest afterwards",
     "health": "GET /health",
     "metrics": "GET /metrics",
 }
@@ -60,6 +64,7 @@ def create_app(
     *,
     body_limit: int = BODY_LIMIT,
     body_seconds: float = 60.0,
+    origins: Collection[str] = (),
     log: nuclio_sdk.Logger | None = None,
 ) -> Starlette:
     """Build the application.
@@ -68,10 +73,11 @@ def create_app(
         pool: answers the requests.
         body_limit: bytes a body may have; a larger one gets status 400, as from Nuclio.
         body_seconds: how long a body may take to arrive; a slower one gets status 408.
+        origins: of other pages that may use the host, see ``Settings.cors_origins``.
         log: takes a line for each request that the host itself refuses; default: stderr.
     """
     bodies = _Bodies(limit=body_limit, seconds=body_seconds)
-    endpoints = _Endpoints(pool, bodies, log or open_log(sys.stderr))
+    endpoints = _Endpoints(pool, bodies, log or open_log(sys.stderr), origins)
 
     @asynccontextmanager
     async def watched(_: Starlette) -> AsyncIterator[None]:
@@ -82,19 +88,26 @@ def create_app(
         lifespan=watched,
         routes=[
             Route("/", endpoints.call, methods=["POST"]),
-            Route("/", endpoints.help, methods=["GET"]),
+            Route("/", endpoints.welcome, methods=["GET"]),
+            Route("/images/{sha256}", endpoints.call, methods=["PUT"]),
+            Mount("/static", endpoints.files),
             Route("/health", endpoints.health, methods=["GET"]),
             Route("/metrics", endpoints.metrics, methods=["GET"]),
         ],
         exception_handlers={HTTPException: _wrong_route},
+        middleware=middleware(origins),
     )
 
 
 class _Endpoints:
-    def __init__(self, pool: Pool, bodies: _Bodies, log: nuclio_sdk.Logger) -> None:
+    def __init__(
+        self, pool: Pool, bodies: _Bodies, log: nuclio_sdk.Logger, origins: Collection[str]
+    ) -> None:
+        self.files = PageFiles()
         self._pool = pool
         self._bodies = bodies
         self._log = log
+        self._origins = origins
         self._metrics = Metrics(pool.about, lambda: pool.pids)
 
     async def call(self, request: Request) -> Response:
@@ -113,6 +126,9 @@ class _Endpoints:
         return _response(answer, {REQUEST_ID: number})
 
     async def _answer(self, request: Request, number: str) -> Answer:
+        refused = cross_site(request.headers, self._origins)
+        if refused is not None:
+            return refused
         async with self._bodies.receive(request) as body:
             if isinstance(body, Answer):
                 return body
@@ -125,8 +141,14 @@ class _Endpoints:
             )
             return await self._pool.answer(call)
 
-    async def help(self, request: Request) -> Response:
-        return _json(200, {**_HELP, **self._about()})
+    async def welcome(self, request: Request) -> Response:
+        """The page for a browser, the help for everybody else."""
+        if prefers_html(request.headers.get("accept", "")):
+            response = await self.files.get_response("index.html", request.scope)
+        else:
+            response = _json(200, {**_HELP, **self._about()})
+        response.headers["Vary"] = "Accept"
+        return response
 
     async def health(self, request: Request) -> Response:
         alive = self._pool.alive
@@ -176,7 +198,7 @@ class _Bodies:
         refused: Answer | None = None
         async for chunk in request.stream():
             size += len(chunk)
-            commas += chunk.count(b",")
+            commas += 0 if request.method == "PUT" else chunk.count(b",")  # a file is not parsed
             refused = refused or self._objection(size, len(chunk), commas)
             if refused is None:
                 chunks.append(chunk)
@@ -212,7 +234,7 @@ async def _wrong_route(request: Request, error: Exception) -> Response:
     wrong = cast(HTTPException, error)  # registered for nothing else
     code = {404: "not_found", 405: "method_not_allowed"}.get(wrong.status_code, "refused")
     message = f"There is nothing for {request.method} {request.url.path}."
-    hint = "POST / takes requests; GET / explains."
+    hint = "POST / takes requests, PUT /images/{sha256} takes images; GET / explains."
     return _response(refusal(wrong.status_code, code, message, hint=hint), wrong.headers or {})
 
 

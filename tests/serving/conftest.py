@@ -13,7 +13,7 @@ import pytest
 
 from iog.serving.app import BODY_LIMIT, create_app
 from iog.serving.logs import open_log
-from iog.serving.pool import WORKER_WAIT, Pool
+from iog.serving.pool import KNOWN_WAIT, WORKER_WAIT, Pool
 from iog.serving.runtime import Answer, Call, Runtime
 from iog.serving.server import Server, address, bind
 from iog.serving.worker import Worker
@@ -68,9 +68,11 @@ def _servers() -> Iterator[Callable[..., Running]]:
         init_context: Callable[[nuclio_sdk.Context], None] = lambda _: None,
         body_limit: int = BODY_LIMIT,
         worker_wait: float = WORKER_WAIT,
+        known_wait: float = KNOWN_WAIT,
         queue: int | None = None,
         body_seconds: float = WAIT,
         workers: int = 1,
+        origins: tuple[str, ...] = (),
     ) -> Running:
         log = io.StringIO()
         threads = [
@@ -80,8 +82,14 @@ def _servers() -> Iterator[Callable[..., Running]]:
         listener = bind("127.0.0.1", 0)
         url = address(listener)
         ready = threading.Event()
-        pool = Pool(threads, wait=worker_wait, queue=queue)
-        app = create_app(pool, body_limit=body_limit, body_seconds=body_seconds, log=open_log(log))
+        pool = Pool(threads, wait=worker_wait, known_wait=known_wait, queue=queue)
+        app = create_app(
+            pool,
+            body_limit=body_limit,
+            body_seconds=body_seconds,
+            origins=origins,
+            log=open_log(log),
+        )
         server = Server(app, listener, on_ready=ready.set)
         thread = threading.Thread(target=server.run_until_stopped)
         thread.start()
