@@ -63,6 +63,7 @@ export class Keys {
   #onPhoto(event) {
     const desk = this.#desk;
     if (!desk.photo || event.ctrlKey || event.metaKey || event.altKey) return;
+    clearTimeout(this.#spoken);
     if (event.key in ARROWS) this.#step(ARROWS[event.key], event);
     else if (event.key === "Enter") this.#enter(event);
     else if (event.key === "Delete" || event.key === "Backspace") this.#delete();
