@@ -21,7 +21,7 @@ DEVELOPMENT := $(VENV)/.development
 RAY := $(VENV)/.ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup torch ray run browser test test-all images export endurance check bench format clean
+.PHONY: help setup torch ray run browser test test-all images export notebook endurance check bench format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,9 @@ endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; G
 
 export: $(DEVELOPMENT) ## write the OpenVINO export of iog-lite that is part of the project again
 	$(BIN)/iog export iog-lite --output iog/models/openvino
+
+notebook: $(DEVELOPMENT) ## run examples/quickstart.ipynb and keep its outputs
+	$(BIN)/python -m tests.notebook
 
 # Nothing else should run meanwhile. QUICK=1 is for a look, and leaves no figure to quote.
 BENCH := --model iog-lite --model iog-pascal-sbd-refinement $(if $(QUICK),--quick,--model iog-pascal-sbd) \
