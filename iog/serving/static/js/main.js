@@ -50,12 +50,12 @@ connection.addEventListener("change", () => {
 });
 
 segmenter.addEventListener("mask", ({ detail }) => {
-  const { item, result, cause, cached, arrived, start } = detail;
+  const { item, result, cause, cached, asked, arrived } = detail;
   // Drawn before anything else: this is what the user waits for.
   if (!cached) painter.now();
   if (cause) {
     const kind = ["iog:box", "iog:first-click"][item.clicks.length] ?? "iog:next-click";
-    measured(kind, cause.at, { arrived, requested: start, server: result.server, cached });
+    measured(kind, cause.at, { asked, arrived, server: result.server, cached });
   }
   if (cached) return;
   status.clear();

@@ -58,18 +58,17 @@ export class Preview extends EventTarget {
     this.#asked = key;
     if (known) return this.#show(known.mask);
     const flight = (this.#flight = new AbortController());
-    const start = performance.now();
-    this.#notBefore = start + APART;
+    this.#notBefore = performance.now() + APART;
     try {
       const answer = await segment(requestFor(place.item, place.digest), flight.signal);
       if (this.#flight !== flight) return;
-      const result = resultOf(answer, start);
+      const result = resultOf(answer);
       this.#segmenter.remember(key, result);
       this.#show(result.mask);
     } catch (error) {
       if (this.#flight !== flight) return;
       // A click will find out what is wrong, and say so.
-      if (error instanceof Lost || error instanceof Refused) this.#notBefore = start + REST;
+      if (error instanceof Lost || error instanceof Refused) this.#notBefore = performance.now() + REST;
       this.#asked = null;
     }
     this.#flight = null;

@@ -204,16 +204,15 @@ export class Segmenter extends EventTarget {
     const cause = this.#cause;
     this.#cause = null;
     this.#running = run;
-    const start = performance.now();
     if (this.work !== "sending") this.#works("waiting");
     try {
       const answer = await this.ask(item, run.abort.signal);
       if (this.#running !== run) return;
-      const result = resultOf(answer, start);
+      const result = resultOf(answer);
       this.remember(key, result);
       this.#shown.set(item.id, result);
       this.#end(run);
-      this.#tell(item, result, { cause, arrived: answer.arrived, start });
+      this.#tell(item, result, { cause, asked: answer.asked, arrived: answer.arrived });
     } catch (error) {
       if (this.#running !== run) return;
       this.#failures.set(key, error);
@@ -251,10 +250,10 @@ export class Segmenter extends EventTarget {
 }
 
 /** @returns {Result} */
-export function resultOf(answer, start) {
+export function resultOf(answer) {
   const [object] = answer.objects;
   const mask = Mask.ofRle(object.rle, object.area ? object.score : null);
-  return { mask, ms: answer.arrived - start, server: answer.server };
+  return { mask, ms: answer.arrived - answer.asked, server: answer.server };
 }
 
 /** A mask from a file that nobody has corrected yet. */

@@ -25,10 +25,11 @@ export async function health() {
 /**
  * Has the server segment.
  * @param {object} body see docs/api.md
- * @returns {Promise<{objects: object[], server: number | null, arrived: number}>} with the
- *   milliseconds that the server took, and when the answer was here
+ * @returns {Promise<{objects: object[], server: number | null, asked: number, arrived: number}>} with
+ *   the milliseconds that the server took, and when the request left and the answer was here
  */
 export async function segment(body, signal) {
+  const asked = performance.now();
   const response = await reach("", {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/json" },
@@ -39,7 +40,7 @@ export async function segment(body, signal) {
   const arrived = performance.now();
   if (!response.ok) throw refusal(response.status, text, response.headers.get("Retry-After"));
   const timing = response.headers.get("Server-Timing") ?? "";
-  return { objects: JSON.parse(text).objects, server: total(timing), arrived };
+  return { objects: JSON.parse(text).objects, server: total(timing), asked, arrived };
 }
 
 /**

@@ -13,7 +13,7 @@ export function measured(name, start, detail) {
     // A message comes after the frame that was about to be painted.
     port1.onmessage = () => {
       port1.close();
-      const { arrived = drawn, requested = arrived, server = null, cached = false } = detail;
+      const { arrived = drawn, asked = arrived, server = null, cached = false } = detail;
       const end = performance.now();
       const count = (counts.get(name) ?? 0) + 1;
       if (count % KEPT === 0) performance.clearMeasures(name);
@@ -21,7 +21,7 @@ export function measured(name, start, detail) {
       performance.measure(name, {
         start,
         end,
-        detail: { server, network: arrived - requested, work: drawn - arrived, page: end - arrived, cached },
+        detail: { server, network: arrived - asked, work: drawn - arrived, page: end - arrived, cached },
       });
     };
     port2.postMessage(null);
