@@ -170,14 +170,16 @@ export class Keys {
   #tellPlace() {
     clearTimeout(this.#spoken);
     this.#spoken = setTimeout(() => {
-      const { cursor, session, segmenter, status } = this.#desk;
+      const { cursor, session, segmenter, preview, status } = this.#desk;
       if (!cursor) return;
       const { x, y } = cursor;
       const item = session.chosen;
       const [x1, y1, x2, y2] = item?.box ?? [];
       const covered = item && segmenter.shown(item)?.mask.contains(x, y);
-      const place = !item ? "" : covered ? ", on the mask" : x >= x1 && x <= x2 && y >= y1 && y <= y2 ? ", in the box" : "";
-      status.say(`${Math.round(x)}, ${Math.round(y)}${place}`);
+      const boxed = x >= x1 && x <= x2 && y >= y1 && y <= y2;
+      const place = covered ? ", on the mask" : boxed ? ", in the box" : "";
+      const gives = preview.mask ? `. A click here gives ${preview.mask.area} pixels` : "";
+      status.say(`${Math.round(x)}, ${Math.round(y)}${place}${gives}`);
     }, 500);
   }
 }

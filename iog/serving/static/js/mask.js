@@ -3,6 +3,8 @@ import { countsOf, eachRun, edgesOf } from "./rle.js";
 
 /** Pixels of the screen by which a drawn outline may stray from the softened one. */
 const UNSEEN = 0.3;
+/** Pixels of the screen for one of the photo from which on outlines follow its pixels exactly. */
+const PIXELS_SEEN = 6;
 
 /** The pixels of one object. Everything is worked out from its run lengths when it is asked for. */
 export class Mask {
@@ -65,6 +67,7 @@ export class Mask {
    * @param {number} scale pixels of the screen for one of the photo
    */
   drawn(scale) {
+    if (scale >= PIXELS_SEEN) return this.path;
     const step = Math.min(2, Math.round(Math.log2(scale)));
     if (!this.#drawn.has(step)) {
       const loops = this.loops.map((loop) => simplify(softened(loop), UNSEEN / 2 ** step));

@@ -75,6 +75,8 @@ export class Panel {
     byId("clear").disabled = !chosen?.clicks.length;
     byId("new-object").disabled = !photo || !chosen;
     byId("no-objects").hidden = items.length > 0;
+    byId("no-objects").textContent = photo ? "Drag a box around an object in the photo." : "Open a photo first.";
+    byId("export").hidden = !photo;
     byId("sheet-text").textContent = items.length ? `Objects (${items.length}) and export` : "Objects and export";
     rows(byId("objects"), byId("object-row"), items, (row, item) => this.#showObject(row, item));
     const labels = [...new Set(items.map((item) => item.label).filter(Boolean))];
