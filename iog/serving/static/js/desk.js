@@ -85,7 +85,7 @@ export class Desk extends EventTarget {
       this.status.say("The box is too small.");
       return;
     }
-    this.segmenter.because(event);
+    this.segmenter.because(event, "prompt");
     if (again) return this.session.change({ box });
     const { items } = this.session.state;
     const threshold = this.session.chosen?.threshold ?? items.at(-1)?.threshold ?? null;
@@ -107,7 +107,7 @@ export class Desk extends EventTarget {
 
   #add(point, label, event) {
     this.preview.stop();
-    this.segmenter.because(event);
+    this.segmenter.because(event, "prompt");
     this.session.addClick({ ...this.viewport.round(point), label });
   }
 

@@ -96,7 +96,7 @@ export class Keys {
     desk.cursor = viewport.round(to);
     viewport.reveal(desk.cursor);
     if (desk.carried !== null && session.chosen?.clicks[desk.carried]) {
-      desk.segmenter.because(event);
+      desk.segmenter.because(event, "change");
       this.#moved = true;
       session.moveClick(desk.carried, desk.cursor.x, desk.cursor.y, "carry");
     } else if (this.#corner && desk.draft) {

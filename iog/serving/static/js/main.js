@@ -54,8 +54,8 @@ segmenter.addEventListener("mask", ({ detail }) => {
   // Drawn before anything else: this is what the user waits for.
   if (!cached) painter.now();
   if (cause) {
-    const kind = ["iog:box", "iog:first-click"][item.clicks.length] ?? "iog:next-click";
-    measured(kind, cause.at, { asked, arrived, server: result.server, cached });
+    const prompt = ["iog:box", "iog:first-click"][item.clicks.length] ?? "iog:next-click";
+    measured(cause.kind === "prompt" ? prompt : "iog:change", cause.at, { asked, arrived, server: result.server, cached });
   }
   if (cached) return;
   status.clear();

@@ -62,7 +62,7 @@ export class Panel {
   #changeThreshold(event, threshold) {
     const { session, segmenter } = this.#desk;
     if (!session.chosen) return;
-    segmenter.because(event);
+    segmenter.because(event, "change");
     session.change({ threshold }, "threshold");
   }
 

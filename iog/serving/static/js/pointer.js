@@ -117,19 +117,20 @@ export class Pointer {
 
   /** A click, or a box if the pointer moves. */
   #pressing(from, { pointerType, button }) {
+    const still = STILL[pointerType] ?? STILL.mouse;
     const desk = this.#desk;
     let boxed = false;
     return {
       move: (to) => {
         if (button !== 0) return;
-        boxed ||= Math.hypot(to.x - from.x, to.y - from.y) > STILL[pointerType];
+        boxed ||= Math.hypot(to.x - from.x, to.y - from.y) > still;
         if (!boxed) return;
         desk.preview.stop();
         desk.drawing(this.#within(from), this.#within(to));
       },
       end: (to, event) => {
         if (boxed) return desk.finishBox(this.#within(from), this.#within(to), event);
-        if (button > 2 || Math.hypot(to.x - from.x, to.y - from.y) > STILL[pointerType]) return;
+        if (button > 2 || Math.hypot(to.x - from.x, to.y - from.y) > still) return;
         const plain = button === 0 && !event.shiftKey && !event.altKey;
         desk.click(desk.viewport.toImage(to.x, to.y), plain ? desk.mode : 0, event);
       },
@@ -139,6 +140,7 @@ export class Pointer {
 
   /** A click, a handle or the box is moved, and the mask follows. */
   #dragging(thing, from, { pointerType }) {
+    const still = STILL[pointerType] ?? STILL.mouse;
     const { session, segmenter, viewport } = this.#desk;
     const { box, clicks } = session.chosen;
     const step = `drag ${++this.#number}`;
@@ -152,10 +154,10 @@ export class Pointer {
     return {
       cursor: thing.cursor,
       move: (to, event) => {
-        moved ||= Math.hypot(to.x - from.x, to.y - from.y) > STILL[pointerType] / 2;
+        moved ||= Math.hypot(to.x - from.x, to.y - from.y) > still / 2;
         if (!moved) return;
         segmenter.dragging = true;
-        segmenter.because(event);
+        segmenter.because(event, "change");
         const dx = (to.x - from.x) / viewport.scale, dy = (to.y - from.y) / viewport.scale;
         if (thing.click !== undefined) {
           const { x, y } = clicks[thing.click];

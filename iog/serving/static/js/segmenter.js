@@ -51,9 +51,13 @@ export class Segmenter extends EventTarget {
     this.upload().catch((error) => this.#failed(error));
   }
 
-  /** What the next request is for: its event tells when the user acted. */
-  because(event) {
-    this.#cause = { at: event.timeStamp };
+  /**
+   * What the next request is for.
+   * @param {Event} event tells when the user acted
+   * @param {"prompt" | "change"} kind a box or click, or a change that goes on, such as a drag
+   */
+  because(event, kind) {
+    this.#cause = { at: event.timeStamp, kind };
   }
 
   /** The mask to draw for an object; the one before while a new one is under way. */

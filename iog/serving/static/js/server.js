@@ -85,10 +85,8 @@ function refusal(status, text, retryAfter) {
   return new Refused(status, error, Number(retryAfter) || 1);
 }
 
-/** The `total` of a Server-Timing header, or the sum of what it names. */
+/** The milliseconds of a Server-Timing header: what the host took, else what the function took. */
 function total(header) {
-  const stages = [...header.matchAll(/([\w-]+)[^,]*?;\s*dur=([\d.]+)/g)];
-  if (!stages.length) return null;
-  const whole = stages.find(([, name]) => name === "total");
-  return whole ? Number(whole[2]) : stages.reduce((sum, [, , ms]) => sum + Number(ms), 0);
+  const stages = new Map([...header.matchAll(/([\w-]+);dur=([\d.]+)/g)].map(([, name, ms]) => [name, Number(ms)]));
+  return stages.get("host") ?? stages.get("total") ?? null;
 }
