@@ -52,15 +52,15 @@ def serve(
         try:
             # A container is stopped by SIGTERM, which may come while the model is loaded.
             with contextlib.suppress(KeyboardInterrupt), _signals(signal.default_int_handler):
-                for start in [each.start() for each in running]:
-                    if (failure := start.result()) is not None:
+                pool = Pool(running)
+
+                async def load() -> None:
+                    if (failure := await pool.start()) is not None:
                         sys.stderr.write(failure)  # once: the others fail for the same reason
                         raise typer.Exit(1)
-                server = Server(
-                    create_app(Pool(running), origins=origins, log=log),
-                    listener,
-                    on_ready=lambda: say_ready(url),
-                )
+
+                app = create_app(pool, origins=origins, log=log)
+                server = Server(app, listener, on_ready=lambda: say_ready(url), load=load)
                 server.run_until_stopped()
         finally:
             with _signals(signal.SIG_IGN):  # it takes a second; cut short, it would leave processes

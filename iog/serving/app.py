@@ -123,7 +123,8 @@ class _Endpoints:
         if isinstance(answer, Refusal):
             outcome = {"status": answer.status, "total_ms": round(seconds * 1000, 2)}
             self._log.warn_with("Request", **outcome, request_id=number, **answer.report)
-        return _response(answer, {REQUEST_ID: number})
+        timing = _timing({**answer.report, "host_ms": round(seconds * 1000, 2)})
+        return _response(answer, {REQUEST_ID: number, "Server-Timing": timing})
 
     async def _answer(self, request: Request, number: str) -> Answer:
         refused = cross_site(request.headers, self._origins)
@@ -151,14 +152,16 @@ class _Endpoints:
         return response
 
     async def health(self, request: Request) -> Response:
-        alive = self._pool.alive
-        status = {"status": "ok" if alive else "no worker"}
-        return _json(200 if alive else 503, status | self._about())
+        pool = self._pool
+        workers = {"workers": pool.size, "ready": pool.alive}
+        status = {"status": pool.status} | workers | self._about()
+        return _json(200 if pool.alive else 503, status)
 
     def _about(self) -> dict[str, object]:
         return {key: self._pool.about.get(key) for key in ("model", "engine", "version")}
 
     async def metrics(self, request: Request) -> Response:
+        self._metrics.tell(self._pool.about)
         self._metrics.workers.set(self._pool.alive)
         self._metrics.restarts.set(self._pool.restarts)
         return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE})
@@ -236,6 +239,12 @@ async def _wrong_route(request: Request, error: Exception) -> Response:
     message = f"There is nothing for {request.method} {request.url.path}."
     hint = "POST / takes requests, PUT /images/{sha256} takes images; GET / explains."
     return _response(refusal(wrong.status_code, code, message, hint=hint), wrong.headers or {})
+
+
+def _timing(report: Mapping[str, object]) -> str:
+    """The milliseconds of a report as the header ``Server-Timing`` has them."""
+    stages = {key.removesuffix("_ms"): ms for key, ms in report.items() if key.endswith("_ms")}
+    return ", ".join(f"{stage};dur={ms}" for stage, ms in stages.items())
 
 
 def _response(answer: Answer, headers: Mapping[str, str]) -> Response:

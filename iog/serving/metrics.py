@@ -42,8 +42,8 @@ class Metrics:
         own = self._registry = CollectorRegistry()
         ProcessCollector(registry=own)
         own.register(_WorkerProcesses(pids))
-        info = Info("iog", "What answers the requests.", registry=own)
-        info.info({name: str(about.get(name, "")) for name in _INFO})
+        self._info = Info("iog", "What answers the requests.", registry=own)
+        self.tell(about)
         gauge, counter = partial(Gauge, registry=own), partial(Counter, registry=own)
         self.in_flight = gauge("iog_requests_in_flight", "Requests being received or answered.")
         self.workers = gauge("iog_workers", "Worker processes that can take a request.")
@@ -55,6 +55,10 @@ class Metrics:
         self._stages = Summary("iog_stage_seconds", told, ["stage"], registry=own)
         self._hits = counter("iog_cache_hits", "Lookups that found something.", ["cache"])
         self._misses = counter("iog_cache_misses", "Lookups that found nothing.", ["cache"])
+
+    def tell(self, about: Mapping[str, object]) -> None:
+        """Say anew what the function says of itself: it is known only once the model is loaded."""
+        self._info.info({name: str(about.get(name, "")) for name in _INFO})
 
     def observe(self, *, status: int, seconds: float, report: Mapping[str, object]) -> None:
         """Count one answered request.

@@ -42,6 +42,11 @@ _SAMPLES: Final = 64
 _SAMPLE_BYTES: Final = 64
 
 _BUSY = refusal(503, "busy", "Other requests are being answered.", hint="Send it again.")
+_LOADING = refusal(503, "loading", "The model is still being loaded.", hint="Send it again.")
+
+
+class _StartFailed(Exception):
+    """A worker could not start; the text is what its function has logged."""
 
 
 @dataclass(eq=False)
@@ -63,7 +68,7 @@ class Pool:
     """Gives each call to a worker that is free; replaces workers that died.
 
     Args:
-        workers: started already.
+        workers: started already, or by ``start``.
         wait: seconds a call waits for its turn; after that, status 503.
         known_wait: seconds of these for which it waits for the worker that knows its image.
         queue: calls that may wait at a time; one more gets status 503 at once.
@@ -83,16 +88,29 @@ class Pool:
         self._queue = _QUEUE_PER_WORKER * len(workers) if queue is None else queue
         self._waiting: list[_Turn] = []
         """In the order they came."""
-        self._free = list(workers)
+        self._free = [worker for worker in workers if worker.alive]
         """The one that was idle for longest comes first."""
         self._seen = {worker: deque[Hashable](maxlen=_REMEMBERED) for worker in workers}
         """Marks of the images that each worker saw last."""
         self._mending: set[asyncio.Task[None]] = set()
+        self._loading = not self._free
 
     @property
     def alive(self) -> int:
         """Workers that can take calls."""
         return sum(worker.alive for worker in self._workers)
+
+    @property
+    def size(self) -> int:
+        """Workers there are, whether they can take calls or not."""
+        return len(self._workers)
+
+    @property
+    def status(self) -> str:
+        """``ok``; ``loading`` until the first worker is ready; ``no worker`` if all are lost."""
+        if self.alive:
+            return "ok"
+        return "loading" if self._loading else "no worker"
 
     @property
     def restarts(self) -> int:
@@ -108,6 +126,28 @@ class Pool:
     def pids(self) -> list[int | None]:
         """The number of each worker's process, in the workers' order."""
         return [worker.pid for worker in self._workers]
+
+    async def start(self) -> str | None:
+        """Start the workers; each takes calls as soon as it is ready.
+
+        Returns:
+            None once all of them are ready, else what the function of one that failed has logged.
+
+        Raises:
+            TimeoutError: the start of one takes too long; a sentence.
+        """
+        try:
+            await asyncio.gather(*map(self._start, self._workers))
+        except _StartFailed as failure:
+            return str(failure)
+        return None
+
+    async def _start(self, worker: Worker) -> None:
+        failure = await asyncio.wrap_future(worker.start())
+        if failure is not None:
+            raise _StartFailed(failure)
+        self._loading = False
+        self._release(worker)
 
     def watch(self) -> None:
         """Replace workers that die while idle from now on, in the loop that runs this."""
@@ -126,7 +166,7 @@ class Pool:
         elif len(self._waiting) < self._queue:
             worker = await self._turn(mark, bound=bound)
         if worker is None:
-            return _BUSY
+            return _LOADING if self._loading else _BUSY
         if not bound:
             self._remember(worker, mark)
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,7 +20,7 @@ _SHUTDOWN_SECONDS = 4
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address before anything slow happens; nothing is accepted yet.
+    """Take the address before anything slow happens; nothing is answered yet.
 
     Args:
         host: name or address of an interface of this machine.
@@ -63,11 +64,17 @@ class Server(uvicorn.Server):
     Args:
         app: the application.
         listener: from `bind`.
-        on_ready: called once requests are accepted.
+        on_ready: called once requests are accepted and ``load`` has returned.
+        load: awaited while requests are accepted already; what it raises ends the server.
     """
 
     def __init__(
-        self, app: Starlette, listener: socket.socket, *, on_ready: Callable[[], None]
+        self,
+        app: Starlette,
+        listener: socket.socket,
+        *,
+        on_ready: Callable[[], None],
+        load: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -84,16 +91,34 @@ class Server(uvicorn.Server):
         )
         self._listener = listener
         self._on_ready = on_ready
+        self._load = load
+        self._loading: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     def run_until_stopped(self) -> None:
-        """Serve until a signal or ``should_exit``; requests in progress are still answered."""
+        """Serve until a signal or ``should_exit``; requests in progress are still answered.
+
+        Raises:
+            Exception: whatever ``load`` has raised.
+        """
         if threading.current_thread() is threading.main_thread():
             # uvicorn repeats a signal once it has stopped; this makes both end up below.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             self.run(sockets=[self._listener])
+        if self._failure is not None:
+            raise self._failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept requests, and say so."""
+        """Start to accept requests, and say so once the rest is loaded."""
         await super().startup(sockets=sockets)
-        self._on_ready()
+        self._loading = asyncio.create_task(self._finish_loading())
+
+    async def _finish_loading(self) -> None:
+        try:
+            if self._load is not None:
+                await self._load()
+            self._on_ready()
+        except Exception as failure:
+            self._failure = failure
+            self.should_exit = True

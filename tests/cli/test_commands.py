@@ -451,6 +451,8 @@ def test_serve_answers_and_stops_cleanly(
         health = client.get("/health").json()
         assert health == {
             "status": "ok",
+            "workers": 1,
+            "ready": 1,
             "model": "random",
             "engine": "torch",
             "version": __version__,

@@ -251,7 +251,8 @@ def test_health_help_and_metrics_name_what_runs(serve: Serve) -> None:
     client = serve(echo, init_context=init_context).client
     named = {"model": "iog-lite", "engine": "torch", "version": "1.2"}
 
-    assert client.get("/health").json() == {"status": "ok", **named}
+    workers = {"workers": 1, "ready": 1}
+    assert client.get("/health").json() == {"status": "ok", **workers, **named}
     assert client.get("/").json().items() >= named.items()
     metrics = client.get("/metrics").text
     assert 'engine="torch",model="iog-lite",precision="",version="1.2"} 1.0' in metrics
