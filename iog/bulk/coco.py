@@ -175,7 +175,7 @@ class CocoBoxes:
         name = f"annotation {entry['id']}" if "id" in entry else f"annotation number {number}"
         label = self._labels.get(_id(entry.get("category_id")), "")
         try:
-            x, y, width, height = map(float, entry["bbox"])
+            x, y, width, height = _numbers(entry["bbox"])
         except (KeyError, TypeError, ValueError, OverflowError):
             problem = "Its bbox is not four numbers: x, y, width, height."
             return BoxedObject(number, (0.0, 0.0, 0.0, 0.0), name, label, problem=problem)
@@ -257,6 +257,17 @@ def _has_mask(entry: dict[str, Any]) -> bool:
     )
 
 
+def _numbers(values: object) -> list[float]:
+    """A list of numbers.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is none.
+    """
+    if not isinstance(values, list):
+        raise TypeError
+    return [float(value) for value in values]
+
+
 def _clicks(entry: dict[str, Any], field: str | None) -> tuple[Click, ...]:
     """The clicks of an annotation.
 
@@ -264,7 +275,7 @@ def _clicks(entry: dict[str, Any], field: str | None) -> tuple[Click, ...]:
         TypeError, ValueError: they are none.
     """
     if field is None:
-        flat = [float(number) for number in entry.get("keypoints") or ()]
+        flat = _numbers(entry.get("keypoints") or [])
         if len(flat) % 3:
             raise ValueError
         places = zip(flat[::3], flat[1::3], flat[2::3], strict=True)

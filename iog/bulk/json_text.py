@@ -1,7 +1,7 @@
 """JSON files that are larger than memory: where the values lie in them, and how to change some.
 
 The standard library's scanner finds where a value ends. Text is read as Latin-1, so that a place in
-it is a place in the file; what is in strings is read again from the bytes.
+it is a place in the file; a value that is not all ASCII is then read once more, as UTF-8.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Member(NamedTuple):
     end: int
     """Where they end, exclusive."""
     value: Any
-    """Only ASCII in strings is right; see ``read``."""
     element: bool
     """Whether it is an element of a list."""
 
@@ -211,9 +210,18 @@ class _Reader:
             if end == len(self._text) and not self._ended:  # a number may go on
                 self._more()
                 continue
+            if not (piece := self._text[self._at : end]).isascii():
+                value = self._again(piece)
             start = self._base + self._at
             self._at = end
             return value, start, self._base + end
+
+    def _again(self, piece: str) -> Any:  # noqa: ANN401
+        """The value of a text that holds more than ASCII."""
+        try:
+            return read(piece.encode("latin-1"))
+        except UnicodeDecodeError:
+            raise self._error("a text is not UTF-8") from None
 
     def _error(self, reason: str) -> DatasetError:
         where = self._base + self._at

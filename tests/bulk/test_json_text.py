@@ -47,8 +47,8 @@ class TestMembers:
         path = _write(tmp_path, json.dumps(content, indent=indent, ensure_ascii=False))
         data = path.read_bytes()
         found: dict[str, Any] = {}
-        for key, start, end, _, element in members(path):
-            value = read(data[start:end])
+        for key, start, end, value, element in members(path):
+            assert value == read(data[start:end])
             if element:
                 found.setdefault(key, []).append(value)
             else:
@@ -60,6 +60,11 @@ class TestMembers:
         digest = hashlib.sha256()
         assert len(list(members(path, seen_by=digest))) == 3
         assert digest.hexdigest() == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def test_text_that_is_not_utf_8_is_told(self, tmp_path: Path) -> None:
+        path = _write(tmp_path, '{"a": ["ö", "ü"]}'.encode("latin-1"))
+        with pytest.raises(DatasetError, match="at byte 7: a text is not UTF-8"):
+            list(members(path))
 
     def test_a_byte_order_mark_is_passed_over(self, tmp_path: Path) -> None:
         path = _write(tmp_path, b'\xef\xbb\xbf{"a": 1}')

@@ -71,6 +71,7 @@ class ToyMapper:
 
     def __init__(self, *, stop_after: int | None = None, order: Sequence[int] = (0,)) -> None:
         self.seen: list[int] = []
+        self._answered = 0
         self._stop_after = stop_after
         self._order = order
 
@@ -85,8 +86,9 @@ class ToyMapper:
 
     def _answers(self, images: list[BoxedImage]) -> Any:  # noqa: ANN401
         for image in images:
-            if len(self.seen) == self._stop_after:
+            if self._answered == self._stop_after:
                 raise KeyboardInterrupt
+            self._answered += 1
             self.seen += [each.number for each in image.objects]
             yield outcomes_of(image)
 
