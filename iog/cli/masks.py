@@ -226,12 +226,8 @@ def _told(journal: Journal) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(
-            f"Stopped with {len(journal):,} objects finished. Give the same command again to go "
-            "on.",
-            err=True,
-        )
-        raise typer.Exit(_INTERRUPTED) from None
+        typer.echo(f"{len(journal):,} objects are finished.", err=True)
+        raise
 
 
 def _tell_failures(journal: Journal) -> int:
@@ -248,9 +244,12 @@ def _tell_failures(journal: Journal) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does."""
+    """Ctrl-C and SIGTERM end the block in order, and the command with a sentence."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Give the same command again to go on.", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)

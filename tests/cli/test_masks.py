@@ -178,7 +178,7 @@ class Life:
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self._process.pid).children(recursive=True)
 
-    def wait_for_outcomes(self, nbytes: int = 1) -> None:
+    def wait_for_outcomes(self, nbytes: int = 60_000) -> None:
         """Wait until the journal has grown by some bytes since its tables were made."""
         log = self._out.with_name(self._out.name + ".journal-wal")
         first, end = None, time.monotonic() + WAIT
@@ -248,6 +248,15 @@ def _many(folder: Path) -> Path:
     return many
 
 
+def _gone(workers: list[psutil.Process]) -> None:
+    """Wait for the end of processes, of which there is at least one."""
+    assert workers
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end and any(each.is_running() for each in workers):
+        time.sleep(0.05)
+    assert not any(each.is_running() for each in workers)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_order_and_it_goes_on_from_there(here: Path, number: int) -> None:
     folder = _many(here)
@@ -259,8 +268,7 @@ def test_a_signal_ends_it_in_order_and_it_goes_on_from_there(here: Path, number:
     assert status == 130, told
     assert "Give the same command again to go on." in told
     assert "Traceback" not in told
-    assert workers
-    assert not any(each.is_running() for each in workers)
+    _gone(workers)
     assert not (folder / "masks.json").exists()
     status, told = Life(folder, "masks.json").wait()
     assert status == 0, told
@@ -286,8 +294,4 @@ def test_no_worker_outlives_a_run_that_is_killed_alone(here: Path) -> None:
     workers = life.workers()
     life.send(signal.SIGKILL, group=False)
     life.wait()
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end and any(each.is_running() for each in workers):
-        time.sleep(0.05)
-    assert workers
-    assert not any(each.is_running() for each in workers)
+    _gone(workers)
