@@ -107,6 +107,8 @@ export class Desk extends EventTarget {
 
   #add(point, label, event) {
     this.preview.stop();
+    const { chosen, hidden } = this.session;
+    if (hidden.has(chosen.id)) this.session.toggle(chosen.id);
     this.segmenter.because(event, "prompt");
     this.session.addClick({ ...this.viewport.round(point), label });
   }

@@ -20,6 +20,9 @@ export class Mask {
    * @param {number | null} [of.score] mean probability over the mask; null where it is not known
    */
   constructor({ size, edges, counts, score = null }) {
+    if (edges.length && edges[edges.length - 1] > size[0] * size[1]) {
+      throw new RangeError("The run lengths do not fit the size of the mask.");
+    }
     this.size = size;
     this.edges = edges;
     this.counts = counts ?? countsOf(edges, size[0] * size[1]);

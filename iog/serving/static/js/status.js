@@ -50,9 +50,10 @@ export class Status {
     const percent = Math.round(this.#segmenter.sent * 100);
     const more = { ready: this.#last, sending: `Sending the photo, ${percent} %`, error: this.#error?.state };
     const text = SENTENCES[name] ?? more[name];
-    document.documentElement.dataset.state = name;
+    const { dataset } = document.documentElement;
+    if (name === "busy" && dataset.state !== "busy") this.say(text);
+    dataset.state = name;
     byId("state-text").textContent = text;
-    if (name === "busy") this.say(text);
   }
 
   #connected(before) {
