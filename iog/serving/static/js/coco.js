@@ -40,7 +40,7 @@ export const holesOf = (mask) => mask.loops.filter((loop) => areaOf(loop) < 0).l
 
 /**
  * The objects that a COCO file has for a photo.
- * @param {unknown} data parsed JSON
+ * @param {any} data parsed JSON
  * @param {{name: string, width: number, height: number}} photo
  * @returns {{label: string, mask: Mask}[]}
  * @throws {Error} with a sentence for the user
@@ -64,11 +64,15 @@ function imageFor(images, { name, width, height }) {
   const base = (path) => String(path).split(/[\\/]/).at(-1);
   const sized = images.filter((image) => image.width === width && image.height === height);
   const named = images.filter((image) => base(image.file_name) === name);
-  const image = named.find((candidate) => sized.includes(candidate)) ?? (named.length ? null : sized.length === 1 ? sized[0] : null);
+  const image =
+    named.find((candidate) => sized.includes(candidate)) ??
+    (named.length ? null : sized.length === 1 ? sized[0] : null);
   if (image) return image;
   if (named.length) {
     const [{ width: w, height: h }] = named;
-    throw new Error(`In the COCO file ${name} has ${w} x ${h} pixels, the photo has ${width} x ${height}.`);
+    throw new Error(
+      `In the COCO file ${name} has ${w} x ${h} pixels, the photo has ${width} x ${height}.`,
+    );
   }
   throw new Error(`The COCO file does not name ${name}.`);
 }
@@ -82,7 +86,9 @@ function maskOf({ segmentation, score }, { width, height }) {
   }
   if (!segmentation?.counts) return null;
   if (String(segmentation.size) !== String(size)) {
-    throw new Error(`A mask in the COCO file is ${segmentation.size}, the photo ${size} (height, width).`);
+    throw new Error(
+      `A mask in the COCO file is ${segmentation.size}, the photo ${size} (height, width).`,
+    );
   }
   return Mask.ofRle({ size, counts: segmentation.counts }, known);
 }
@@ -94,10 +100,14 @@ function filled(polygons, size, score) {
   const ys = polygons.flatMap((p) => p.filter((_, i) => i % 2 === 1));
   const least = (values) => values.reduce((a, b) => Math.min(a, b));
   const most = (values) => values.reduce((a, b) => Math.max(a, b));
-  const x0 = Math.max(0, Math.floor(least(xs))), y0 = Math.max(0, Math.floor(least(ys)));
-  const x1 = Math.min(width, Math.ceil(most(xs))), y1 = Math.min(height, Math.ceil(most(ys)));
+  const x0 = Math.max(0, Math.floor(least(xs))),
+    y0 = Math.max(0, Math.floor(least(ys)));
+  const x1 = Math.min(width, Math.ceil(most(xs))),
+    y1 = Math.min(height, Math.ceil(most(ys)));
   if (x1 <= x0 || y1 <= y0) return null;
-  const context = new OffscreenCanvas(x1 - x0, y1 - y0).getContext("2d", { willReadFrequently: true });
+  const context = new OffscreenCanvas(x1 - x0, y1 - y0).getContext("2d", {
+    willReadFrequently: true,
+  });
   context.translate(-x0, -y0);
   for (const polygon of polygons) {
     context.beginPath();

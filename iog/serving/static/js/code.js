@@ -1,4 +1,4 @@
-import { requestFor } from "./segmenter.js";
+import { requestFor } from "./prompt.js";
 import { address } from "./server.js";
 
 /** The lines for a terminal that give the mask on screen. */
@@ -35,4 +35,5 @@ export function pythonFor(item, photo, model) {
 }
 
 /** A word for a POSIX shell. */
-const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const quoted = (text) =>
+  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

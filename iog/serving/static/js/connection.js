@@ -1,6 +1,7 @@
 import { health } from "./server.js";
 
-const OFTEN = 1000, SELDOM = 15000;
+const OFTEN = 1000,
+  SELDOM = 15000;
 
 /** Whether the server can be reached, and what it says of itself. Asks it from time to time. */
 export class Connection extends EventTarget {
@@ -39,10 +40,14 @@ export class Connection extends EventTarget {
       await new Promise((resolve, reject) => {
         const stop = () => reject(signal.reason);
         signal?.addEventListener("abort", stop, { once: true });
-        this.addEventListener("change", () => {
-          signal?.removeEventListener("abort", stop);
-          resolve();
-        }, { once: true });
+        this.addEventListener(
+          "change",
+          () => {
+            signal?.removeEventListener("abort", stop);
+            resolve();
+          },
+          { once: true },
+        );
       });
     }
   }

@@ -22,9 +22,21 @@ export class Desk extends EventTarget {
   /** Pixels that the exported polygon may stray; null where none is to be shown. */
   tolerance = null;
 
+  /**
+   * @param {object} parts
+   * @param {import("./session.js").Session} parts.session
+   * @param {import("./segmenter.js").Segmenter} parts.segmenter
+   * @param {import("./preview.js").Preview} parts.preview
+   * @param {import("./viewport.js").Viewport} parts.viewport
+   * @param {import("./status.js").Status} parts.status
+   */
   constructor({ session, segmenter, preview, viewport, status }) {
     super();
-    Object.assign(this, { session, segmenter, preview, viewport, status });
+    this.session = session;
+    this.segmenter = segmenter;
+    this.preview = preview;
+    this.viewport = viewport;
+    this.status = status;
   }
 
   open(photo) {
@@ -77,7 +89,8 @@ export class Desk extends EventTarget {
 
   /** Ends a box that was drawn from one corner to another. */
   finishBox(from, to, event) {
-    const a = this.viewport.round(from), b = this.viewport.round(to);
+    const a = this.viewport.round(from),
+      b = this.viewport.round(to);
     const box = [Math.min(a.x, b.x), Math.min(a.y, b.y), Math.max(a.x, b.x), Math.max(a.y, b.y)];
     const again = this.redraws && this.session.chosen;
     this.giveUp();
@@ -121,7 +134,8 @@ export class Desk extends EventTarget {
   /** The visible object whose mask covers a point; the one on top. */
   itemAt({ x, y }) {
     const { items } = this.session.state;
-    const covers = (item) => !this.session.hidden.has(item.id) && this.segmenter.shown(item)?.mask.contains(x, y);
+    const covers = (item) =>
+      !this.session.hidden.has(item.id) && this.segmenter.shown(item)?.mask.contains(x, y);
     return items.findLast(covers) ?? null;
   }
 
@@ -152,6 +166,7 @@ export class Desk extends EventTarget {
 
 /** Whether a point lies in a box, or beside it by no more than a part of its sides. */
 function inside({ x, y }, [x1, y1, x2, y2], beside) {
-  const across = (x2 - x1) * beside, down = (y2 - y1) * beside;
+  const across = (x2 - x1) * beside,
+    down = (y2 - y1) * beside;
   return x >= x1 - across && x <= x2 + across && y >= y1 - down && y <= y2 + down;
 }

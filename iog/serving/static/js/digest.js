@@ -24,7 +24,8 @@ export function sha256Of(bytes) {
   for (let at = 0; at < padded.length; at += 64) {
     for (let i = 0; i < 16; i++) words[i] = view.getInt32(at + 4 * i);
     for (let i = 16; i < 64; i++) {
-      const a = words[i - 15], b = words[i - 2];
+      const a = words[i - 15],
+        b = words[i - 2];
       const first = turn(a, 7) ^ turn(a, 18) ^ (a >>> 3);
       const second = turn(b, 17) ^ turn(b, 19) ^ (b >>> 10);
       words[i] = (words[i - 16] + first + words[i - 7] + second) | 0;
@@ -39,7 +40,8 @@ export function sha256Of(bytes) {
 function compress(state, words, roots) {
   let [a, b, c, d, e, f, g, h] = state;
   for (let i = 0; i < 64; i++) {
-    const chosen = (e & f) ^ (~e & g), majority = (a & b) ^ (a & c) ^ (b & c);
+    const chosen = (e & f) ^ (~e & g),
+      majority = (a & b) ^ (a & c) ^ (b & c);
     const one = (h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + chosen + roots[i] + words[i]) | 0;
     const two = ((turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + majority) | 0;
     [h, g, f, e, d, c, b, a] = [g, f, e, (d + one) | 0, c, b, a, (one + two) | 0];

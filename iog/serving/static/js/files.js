@@ -11,6 +11,7 @@ export class Files {
   #waiting = null;
   #opening = 0;
 
+  /** @param {import("./desk.js").Desk} desk */
   constructor(desk) {
     this.#desk = desk;
     byId("open").addEventListener("click", () => this.choose());
@@ -42,7 +43,10 @@ export class Files {
       event.preventDefault();
       root.classList.add("dropping");
     });
-    addEventListener("dragleave", (event) => event.relatedTarget || root.classList.remove("dropping"));
+    addEventListener(
+      "dragleave",
+      (event) => event.relatedTarget || root.classList.remove("dropping"),
+    );
     addEventListener("drop", (event) => {
       root.classList.remove("dropping");
       if (!carries(event)) return;
@@ -59,7 +63,10 @@ export class Files {
       const blob = await response.blob();
       await this.take([new File([blob], name, { type: "image/jpeg" })]);
     } catch {
-      status.fail(new Error("The example could not be fetched. Is the server running?"), "Not opened");
+      status.fail(
+        new Error("The example could not be fetched. Is the server running?"),
+        "Not opened",
+      );
     }
   }
 
@@ -92,7 +99,9 @@ export class Files {
     byId("stage").focus({ preventScroll: true, focusVisible: false });
     document.title = `${photo.name} – IOG`;
     const { length } = desk.session.state.items;
-    const next = length ? `It has ${length === 1 ? "an object" : `${length} objects`} from before.` : "Draw a box around an object.";
+    const next = length
+      ? `It has ${length === 1 ? "an object" : `${length} objects`} from before.`
+      : "Draw a box around an object.";
     desk.status.say(`${photo.name} is open, ${photo.width} by ${photo.height} pixels. ${next}`);
   }
 
@@ -105,8 +114,17 @@ export class Files {
     this.#waiting = null;
     const objects = objectsFor(data, photo);
     const colours = coloursFor(objects.length, session.state.items.length);
-    session.add(objects.map(({ label, mask }, i) => ({ label, colour: colours[i], box: mask.box, start: mask })));
-    status.say(`${objects.length} ${objects.length === 1 ? "object" : "objects"} from ${name}. Choose one and click to correct it.`);
+    session.add(
+      objects.map(({ label, mask }, i) => ({
+        label,
+        colour: colours[i],
+        box: mask.box,
+        start: mask,
+      })),
+    );
+    status.say(
+      `${objects.length} ${objects.length === 1 ? "object" : "objects"} from ${name}. Choose one and click to correct it.`,
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 /** CSS pixels of a step of the cursor, and with Shift. */
-const STEP = 8, LEAP = 48;
+const STEP = 8,
+  LEAP = 48;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 /** CSS pixels from the cursor to the click that a key means. */
 const NEAR = 16;
@@ -17,7 +18,11 @@ export class Keys {
   /** Whether a single letter or sign is a shortcut. */
   single = true;
 
-  /** @param {Record<string, () => void>} commands by key */
+  /**
+   * @param {import("./desk.js").Desk} desk
+   * @param {HTMLElement} stage
+   * @param {Record<string, () => void>} commands by key
+   */
   constructor(desk, stage, commands) {
     this.#desk = desk;
     this.#stage = stage;
@@ -77,7 +82,10 @@ export class Keys {
     const { viewport, photo } = this.#desk;
     const middle = () => {
       const { x, y } = viewport.toImage(viewport.width / 2, (viewport.height - 48) / 2);
-      return { x: Math.max(0, Math.min(x, photo.width)), y: Math.max(0, Math.min(y, photo.height)) };
+      return {
+        x: Math.max(0, Math.min(x, photo.width)),
+        y: Math.max(0, Math.min(y, photo.height)),
+      };
     };
     this.#desk.cursor ??= middle();
     return this.#desk.cursor;

@@ -55,7 +55,12 @@ segmenter.addEventListener("mask", ({ detail }) => {
   if (!cached) painter.now();
   if (cause) {
     const prompt = ["iog:box", "iog:first-click"][item.clicks.length] ?? "iog:next-click";
-    measured(cause.kind === "prompt" ? prompt : "iog:change", cause.at, { asked, arrived, server: result.server, cached });
+    measured(cause.kind === "prompt" ? prompt : "iog:change", cause.at, {
+      asked,
+      arrived,
+      server: result.server,
+      cached,
+    });
   }
   if (cached) return;
   status.clear();
@@ -75,7 +80,9 @@ function tellMask(item, result) {
   if (segmenter.dragging) return;
   const name = session.nameOf(item);
   const score = mask.score?.toFixed(2);
-  status.say(mask.box ? `${name}: ${mask.area} pixels, score ${score}.` : `${name}: the mask is empty.`);
+  status.say(
+    mask.box ? `${name}: ${mask.area} pixels, score ${score}.` : `${name}: the mask is empty.`,
+  );
 }
 
 function hint() {
@@ -148,8 +155,14 @@ const commands = {
 };
 const keys = new Keys(desk, stage, commands);
 const buttons = {
-  undo: "undo", redo: "redo", clear: "clear", "new-object": "n",
-  "zoom-in": "+", "zoom-out": "-", fit: "0", "help-button": "?",
+  undo: "undo",
+  redo: "redo",
+  clear: "clear",
+  "new-object": "n",
+  "zoom-in": "+",
+  "zoom-out": "-",
+  fit: "0",
+  "help-button": "?",
 };
 for (const [id, command] of Object.entries(buttons)) {
   byId(id).addEventListener("click", () => commands[command]());
@@ -162,7 +175,11 @@ for (const dialog of document.querySelectorAll("dialog")) {
 }
 
 const stem = () => desk.photo.name.replace(/\.[^.]+$/, "");
-const fileName = (item, kind) => `${stem()}-${session.nameOf(item).replace(/[^\p{L}\p{N}]+/gu, "-").toLowerCase()}-${kind}.png`;
+const fileName = (item, kind) =>
+  `${stem()}-${session
+    .nameOf(item)
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .toLowerCase()}-${kind}.png`;
 
 byId("save-mask").addEventListener("click", async () => {
   const item = session.chosen;
@@ -197,7 +214,10 @@ for (const kind of ["curl", "python"]) {
     }
   });
 }
-addEventListener("beforeunload", (event) => session.unsaved && session.state.items.length && event.preventDefault());
+addEventListener(
+  "beforeunload",
+  (event) => session.unsaved && session.state.items.length && event.preventDefault(),
+);
 
 connection.start();
 painter.now();

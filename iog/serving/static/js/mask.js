@@ -28,7 +28,10 @@ export class Mask {
     this.counts = counts ?? countsOf(edges, size[0] * size[1]);
     this.score = score;
     this.area = 0;
-    let x0 = Infinity, y0 = Infinity, x1 = 0, y1 = 0;
+    let x0 = Infinity,
+      y0 = Infinity,
+      x1 = 0,
+      y1 = 0;
     eachRun(edges, size[0], size[0] * size[1], (x, top, bottom) => {
       this.area += bottom - top;
       if (x < x0) x0 = x;
@@ -46,7 +49,12 @@ export class Mask {
    */
   static ofRle({ size, counts }, score = null) {
     const edges = edgesOf(counts);
-    return new Mask({ size, edges, counts: typeof counts === "string" ? counts : undefined, score });
+    return new Mask({
+      size,
+      edges,
+      counts: typeof counts === "string" ? counts : undefined,
+      score,
+    });
   }
 
   get rle() {
@@ -84,7 +92,8 @@ export class Mask {
     const [height, width] = this.size;
     if (x < 0 || y < 0 || x >= width || y >= height) return false;
     const at = Math.floor(x) * height + Math.floor(y);
-    let low = 0, high = this.edges.length;
+    let low = 0,
+      high = this.edges.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.edges[middle] <= at) low = middle + 1;

@@ -1,7 +1,8 @@
 import { eachRun } from "./rle.js";
 
 /** Steps east, south, west, north; the mask lies to the right of each. */
-const DX = [1, 0, -1, 0], DY = [0, 1, 0, -1];
+const DX = [1, 0, -1, 0],
+  DY = [0, 1, 0, -1];
 const SEEN = 2;
 
 /**
@@ -31,8 +32,11 @@ export function trace(edges, [height, width], [x0, y0, x1, y1]) {
 /** One outline, from the upper edge of a cell that has none above it. */
 function follow(cells, rows, start, left, above) {
   const corners = [];
-  const startX = Math.floor(start / rows), startY = start - startX * rows;
-  let x = startX, y = startY, way = 0;
+  const startX = Math.floor(start / rows),
+    startY = start - startX * rows;
+  let x = startX,
+    y = startY,
+    way = 0;
   do {
     if (way === 0) cells[x * rows + y] |= SEEN;
     x += DX[way];
@@ -67,12 +71,15 @@ export function softened(loop) {
   const soft = new Float32Array(2 * loop.length);
   let kept = 0;
   for (let i = 0; i < loop.length; i += 2) {
-    const x = loop[i], y = loop[i + 1];
+    const x = loop[i],
+      y = loop[i + 1];
     const next = (i + 2) % loop.length;
     // Edges run along one axis, so one of these is 0.
-    const dx = loop[next] - x, dy = loop[next + 1] - y;
+    const dx = loop[next] - x,
+      dy = loop[next + 1] - y;
     const length = Math.abs(dx + dy);
-    const ux = (dx / length) * 0.5, uy = (dy / length) * 0.5;
+    const ux = (dx / length) * 0.5,
+      uy = (dy / length) * 0.5;
     soft[kept++] = x + ux;
     soft[kept++] = y + uy;
     if (length === 1) continue;
@@ -93,13 +100,17 @@ export function simplify(loop, tolerance) {
   if (tolerance <= 0) return Array.from(loop);
   // A ring has no ends: it is cut at its first corner and at the one farthest from it.
   const kept = new Uint8Array(count);
-  let far = 0, farthest = -1;
+  let far = 0,
+    farthest = -1;
   for (let i = 0; i < count; i++) {
     const away = (loop[2 * i] - loop[0]) ** 2 + (loop[2 * i + 1] - loop[1]) ** 2;
     if (away > farthest) [far, farthest] = [i, away];
   }
   kept[0] = kept[far] = 1;
-  const spans = [[0, far], [far, count]];
+  const spans = [
+    [0, far],
+    [far, count],
+  ];
   while (spans.length) {
     const [from, to] = spans.pop();
     const [middle, away] = farthestBetween(loop, from, to, count);
@@ -113,13 +124,17 @@ export function simplify(loop, tolerance) {
 }
 
 function farthestBetween(loop, from, to, count) {
-  const ax = loop[2 * from], ay = loop[2 * from + 1];
+  const ax = loop[2 * from],
+    ay = loop[2 * from + 1];
   const end = to % count;
-  const dx = loop[2 * end] - ax, dy = loop[2 * end + 1] - ay;
+  const dx = loop[2 * end] - ax,
+    dy = loop[2 * end + 1] - ay;
   const length = dx * dx + dy * dy || 1;
-  let middle = from, farthest = -1;
+  let middle = from,
+    farthest = -1;
   for (let i = from + 1; i < to; i++) {
-    const px = loop[2 * i] - ax, py = loop[2 * i + 1] - ay;
+    const px = loop[2 * i] - ax,
+      py = loop[2 * i + 1] - ay;
     const along = Math.max(0, Math.min(1, (px * dx + py * dy) / length));
     const away = (px - along * dx) ** 2 + (py - along * dy) ** 2;
     if (away > farthest) [middle, farthest] = [i, away];

@@ -1,8 +1,7 @@
 import { polygonsOf } from "./coco.js";
 import { COLOURS } from "./colours.js";
+import { CLICK, HANDLE, handlesOf } from "./handles.js";
 import { pathOf } from "./outline.js";
-
-export const HANDLE = 5, CLICK = 8;
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -16,6 +15,7 @@ export class Painter {
   #photoIsOld = true;
   #polygons = new WeakMap();
 
+  /** @param {import("./desk.js").Desk} desk */
   constructor(desk, stage) {
     this.#desk = desk;
     desk.viewport.addEventListener("change", () => {
@@ -82,7 +82,8 @@ export class Painter {
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);
     if (!photo) return;
     const scale = this.#scale;
-    const level = photo.levels.findLast((copy) => copy.width >= photo.width * scale) ?? photo.levels[0];
+    const level =
+      photo.levels.findLast((copy) => copy.width >= photo.width * scale) ?? photo.levels[0];
     this.#inImage(context);
     context.imageSmoothingEnabled = scale < 4;
     context.imageSmoothingQuality = "medium";
@@ -118,7 +119,15 @@ export class Painter {
     context.fill(path, "evenodd");
     context.globalAlpha = 1;
     context.lineJoin = "bevel";
-    const widths = chosen ? [[4, "rgb(0 0 0 / 40%)"], [2, colour]] : [[3, "rgb(0 0 0 / 30%)"], [1.5, colour]];
+    const widths = chosen
+      ? [
+          [4, "rgb(0 0 0 / 40%)"],
+          [2, colour],
+        ]
+      : [
+          [3, "rgb(0 0 0 / 30%)"],
+          [1.5, colour],
+        ];
     for (const [width, style] of widths) {
       context.lineWidth = width / viewport.scale;
       context.strokeStyle = style;
@@ -159,7 +168,9 @@ export class Painter {
       this.#paintBox(context, item.box, false);
       this.#paintHandles(context, item.box);
     }
-    item.clicks.forEach((click, index) => this.#paintClick(context, click, index === this.#desk.session.chosenClick));
+    item.clicks.forEach((click, index) =>
+      this.#paintClick(context, click, index === this.#desk.session.chosenClick),
+    );
   }
 
   #paintPreview(context, mask, colour) {
@@ -181,7 +192,8 @@ export class Painter {
   }
 
   #paintBox(context, [x1, y1, x2, y2], dashed) {
-    const a = this.#desk.viewport.toScreen(x1, y1), b = this.#desk.viewport.toScreen(x2, y2);
+    const a = this.#desk.viewport.toScreen(x1, y1),
+      b = this.#desk.viewport.toScreen(x2, y2);
     this.#onScreen(context);
     const rectangle = [a.x, a.y, b.x - a.x, b.y - a.y];
     context.lineWidth = 3;
@@ -238,30 +250,23 @@ export class Painter {
     if (!cursor || document.activeElement?.id !== "stage") return;
     const { x, y } = viewport.toScreen(cursor.x, cursor.y);
     this.#onScreen(context);
-    for (const [width, style] of [[4, "rgb(0 0 0 / 60%)"], [1.75, "#fff"]]) {
+    for (const [width, style] of [
+      [4, "rgb(0 0 0 / 60%)"],
+      [1.75, "#fff"],
+    ]) {
       context.lineWidth = width;
       context.strokeStyle = style;
       context.beginPath();
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      for (const [dx, dy] of [
+        [1, 0],
+        [-1, 0],
+        [0, 1],
+        [0, -1],
+      ]) {
         context.moveTo(x + 4 * dx, y + 4 * dy);
         context.lineTo(x + 16 * dx, y + 16 * dy);
       }
       context.stroke();
     }
   }
-}
-
-/** Where the handles of a box are on the screen, and which of its sides each moves. */
-export function handlesOf([x1, y1, x2, y2], viewport) {
-  const a = viewport.toScreen(x1, y1), b = viewport.toScreen(x2, y2);
-  const middle = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 };
-  const corners = [
-    { x: a.x, y: a.y, sides: [0, 1], cursor: "nwse" }, { x: b.x, y: a.y, sides: [2, 1], cursor: "nesw" },
-    { x: b.x, y: b.y, sides: [2, 3], cursor: "nwse" }, { x: a.x, y: b.y, sides: [0, 3], cursor: "nesw" },
-  ];
-  // A small box has no room for those between the corners.
-  const across = b.x - a.x > 60, down = b.y - a.y > 60;
-  if (across) corners.push({ x: middle.x, y: a.y, sides: [1], cursor: "ns" }, { x: middle.x, y: b.y, sides: [3], cursor: "ns" });
-  if (down) corners.push({ x: a.x, y: middle.y, sides: [0], cursor: "ew" }, { x: b.x, y: middle.y, sides: [2], cursor: "ew" });
-  return corners;
 }

@@ -11,13 +11,19 @@ export class Panel {
   /** The model's threshold, for objects that have none of their own. */
   threshold = 0.5;
 
+  /** @param {import("./desk.js").Desk} desk */
   constructor(desk) {
     this.#desk = desk;
     const { session } = desk;
     this.#makeColours();
-    byId("label").addEventListener("input", () => session.change({ label: byId("label").value.trim() }, "label"));
+    byId("label").addEventListener("input", () =>
+      session.change({ label: byId("label").value.trim() }, "label"),
+    );
     byId("label").addEventListener("change", () => session.settle());
-    byId("label").addEventListener("keydown", (event) => event.key === "Enter" && byId("stage").focus());
+    byId("label").addEventListener(
+      "keydown",
+      (event) => event.key === "Enter" && byId("stage").focus(),
+    );
     byId("threshold").addEventListener("input", (event) => {
       desk.segmenter.dragging = true;
       this.#changeThreshold(event, Number(byId("threshold").value));
@@ -27,7 +33,9 @@ export class Panel {
       desk.segmenter.dragging = false;
       desk.segmenter.update();
     });
-    byId("threshold-reset").addEventListener("click", (event) => this.#changeThreshold(event, null));
+    byId("threshold-reset").addEventListener("click", (event) =>
+      this.#changeThreshold(event, null),
+    );
     byId("objects").addEventListener("click", (event) => this.#objectClicked(event));
     byId("clicks").addEventListener("click", (event) => this.#clickClicked(event));
     byId("sheet").addEventListener("click", () => {
@@ -48,7 +56,11 @@ export class Panel {
   #makeColours() {
     for (const [name, value] of COLOURS) {
       const label = document.createElement("label");
-      const input = Object.assign(document.createElement("input"), { type: "radio", name: "colour", value: name });
+      const input = Object.assign(document.createElement("input"), {
+        type: "radio",
+        name: "colour",
+        value: name,
+      });
       input.setAttribute("aria-label", name);
       label.title = name;
       label.style.setProperty("--colour", value);
@@ -75,12 +87,18 @@ export class Panel {
     byId("clear").disabled = !chosen?.clicks.length;
     byId("new-object").disabled = !photo || !chosen;
     byId("no-objects").hidden = items.length > 0;
-    byId("no-objects").textContent = photo ? "Drag a box around an object in the photo." : "Open a photo first.";
+    byId("no-objects").textContent = photo
+      ? "Drag a box around an object in the photo."
+      : "Open a photo first.";
     byId("export").hidden = !photo;
-    byId("sheet-text").textContent = items.length ? `Objects (${items.length}) and export` : "Objects and export";
+    byId("sheet-text").textContent = items.length
+      ? `Objects (${items.length}) and export`
+      : "Objects and export";
     rows(byId("objects"), byId("object-row"), items, (row, item) => this.#showObject(row, item));
     const labels = [...new Set(items.map((item) => item.label).filter(Boolean))];
-    byId("labels").replaceChildren(...labels.map((value) => Object.assign(document.createElement("option"), { value })));
+    byId("labels").replaceChildren(
+      ...labels.map((value) => Object.assign(document.createElement("option"), { value })),
+    );
     byId("details").hidden = !chosen;
     if (chosen) this.#showDetails(chosen);
     this.#showExport(items, chosen);
@@ -122,7 +140,10 @@ export class Panel {
       chip.dataset.kind = kind;
       chip.toggleAttribute("data-chosen", index === session.chosenClick);
       choose.textContent = `${click.label ? "+" : "−"} ${index + 1}`;
-      choose.setAttribute("aria-label", `Click ${index + 1}, ${kind}, at ${Math.round(click.x)}, ${Math.round(click.y)}`);
+      choose.setAttribute(
+        "aria-label",
+        `Click ${index + 1}, ${kind}, at ${Math.round(click.x)}, ${Math.round(click.y)}`,
+      );
       choose.setAttribute("aria-pressed", String(index === session.chosenClick));
       called(remove, `Delete click ${index + 1}`);
     });
@@ -194,12 +215,14 @@ function called(button, name) {
   button.title = name;
 }
 
-/** @param {import("./segmenter.js").Result | null} shown */
+/** @param {import("./prompt.js").Result | null} shown */
 function factsOf(shown) {
   if (!shown) return "";
   const { mask, ms, server } = shown;
   if (!mask.box) return "The mask is empty. Try a click on the object, or a lower threshold.";
-  const took = ms ? `${Math.round(ms)} ms${server === null ? "" : ` (server ${Math.round(server)} ms)`}` : "from the file";
+  const took = ms
+    ? `${Math.round(ms)} ms${server === null ? "" : ` (server ${Math.round(server)} ms)`}`
+    : "from the file";
   const score = mask.score === null ? "" : `Score ${mask.score.toFixed(2)}, `;
   return `${score}${number.format(mask.area)} pixels, ${took}`;
 }
@@ -207,6 +230,8 @@ function factsOf(shown) {
 function polygonNote(mask, tolerance) {
   const points = polygonsOf(mask, tolerance).reduce((sum, polygon) => sum + polygon.length / 2, 0);
   const holes = holesOf(mask);
-  const lost = holes ? ` Polygons leave out ${holes === 1 ? "its hole" : `its ${holes} holes`}; RLE keeps them.` : "";
+  const lost = holes
+    ? ` Polygons leave out ${holes === 1 ? "its hole" : `its ${holes} holes`}; RLE keeps them.`
+    : "";
   return `${number.format(points)} points.${lost}`;
 }

@@ -42,8 +42,11 @@ export async function repacked(photo) {
 async function halved(bitmap) {
   const levels = [bitmap];
   for (let last = bitmap; Math.max(last.width, last.height) > LARGE; last = levels.at(-1)) {
-    const resizeWidth = Math.ceil(last.width / 2), resizeHeight = Math.ceil(last.height / 2);
-    levels.push(await createImageBitmap(last, { resizeWidth, resizeHeight, resizeQuality: "medium" }));
+    const resizeWidth = Math.ceil(last.width / 2),
+      resizeHeight = Math.ceil(last.height / 2);
+    levels.push(
+      await createImageBitmap(last, { resizeWidth, resizeHeight, resizeQuality: "medium" }),
+    );
   }
   return levels;
 }

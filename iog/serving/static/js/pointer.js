@@ -1,4 +1,4 @@
-import { CLICK, handlesOf } from "./paint.js";
+import { CLICK, HANDLE, handlesOf } from "./handles.js";
 
 /** CSS pixels that a pointer may move and still click; and how near it must be to grab a thing. */
 const STILL = { mouse: 4, pen: 6, touch: 10 };
@@ -13,6 +13,7 @@ export class Pointer {
   #space = false;
   #number = 0;
 
+  /** @param {import("./desk.js").Desk} desk */
   constructor(desk, stage) {
     this.#desk = desk;
     this.#stage = stage;
@@ -100,7 +101,11 @@ export class Pointer {
     const { viewport } = this.#desk;
     const measure = () => {
       const [a, b] = [...this.#fingers.values()];
-      return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.hypot(a.x - b.x, a.y - b.y) || 1 };
+      return {
+        x: (a.x + b.x) / 2,
+        y: (a.y + b.y) / 2,
+        apart: Math.hypot(a.x - b.x, a.y - b.y) || 1,
+      };
     };
     let before = measure();
     return {
@@ -158,7 +163,8 @@ export class Pointer {
         if (!moved) return;
         segmenter.dragging = true;
         segmenter.because(event, "change");
-        const dx = (to.x - from.x) / viewport.scale, dy = (to.y - from.y) / viewport.scale;
+        const dx = (to.x - from.x) / viewport.scale,
+          dy = (to.y - from.y) / viewport.scale;
         if (thing.click !== undefined) {
           const { x, y } = clicks[thing.click];
           const point = viewport.round({ x: x + dx, y: y + dy });
@@ -202,11 +208,14 @@ export class Pointer {
     if (!item || this.#desk.needsBox || session.hidden.has(item.id)) return null;
     const reach = REACH[pointerType] ?? REACH.mouse;
     const near = (point, radius) => Math.hypot(point.x - x, point.y - y) <= radius;
-    const click = item.clicks.findLastIndex((c) => near(viewport.toScreen(c.x, c.y), CLICK + reach / 2));
+    const click = item.clicks.findLastIndex((c) =>
+      near(viewport.toScreen(c.x, c.y), CLICK + reach / 2),
+    );
     if (click >= 0) return { click, cursor: "move" };
-    const handle = handlesOf(item.box, viewport).find((h) => near(h, 5 + reach));
+    const handle = handlesOf(item.box, viewport).find((h) => near(h, HANDLE + reach));
     if (handle) return handle;
-    const a = viewport.toScreen(item.box[0], item.box[1]), b = viewport.toScreen(item.box[2], item.box[3]);
+    const a = viewport.toScreen(item.box[0], item.box[1]),
+      b = viewport.toScreen(item.box[2], item.box[3]);
     const within = x > a.x - reach && x < b.x + reach && y > a.y - reach && y < b.y + reach;
     const deep = x > a.x + reach && x < b.x - reach && y > a.y + reach && y < b.y - reach;
     return within && !deep ? { sides: [0, 1, 2, 3], cursor: "move" } : null;

@@ -1,9 +1,9 @@
-import { Lost, Refused } from "./server.js";
-import { requestFor, resultOf } from "./segmenter.js";
-import { segment } from "./server.js";
+import { requestFor, resultOf } from "./prompt.js";
+import { Lost, Refused, segment } from "./server.js";
 
 /** Milliseconds between two requests; after a refusal the preview rests for longer. */
-const APART = 60, REST = 3000;
+const APART = 60,
+  REST = 3000;
 
 /**
  * The mask that a first click under the pointer would give. One request is under way at a time, the
@@ -68,7 +68,8 @@ export class Preview extends EventTarget {
     } catch (error) {
       if (this.#flight !== flight) return;
       // A click will find out what is wrong, and say so.
-      if (error instanceof Lost || error instanceof Refused) this.#notBefore = performance.now() + REST;
+      if (error instanceof Lost || error instanceof Refused)
+        this.#notBefore = performance.now() + REST;
       this.#asked = null;
     }
     this.#flight = null;

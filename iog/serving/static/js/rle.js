@@ -11,7 +11,8 @@
 export function edgesOf(counts) {
   const runs = typeof counts === "string" ? unpacked(counts) : counts;
   const edges = new Uint32Array(runs.length);
-  let at = 0, kept = 0;
+  let at = 0,
+    kept = 0;
   for (const run of runs) {
     if (!(run >= 0)) throw new RangeError("A run length is negative or not a number.");
     at += run;
@@ -26,8 +27,10 @@ export function edgesOf(counts) {
 function unpacked(text) {
   const runs = new Array(text.length);
   let count = 0;
-  for (let at = 0; at < text.length; ) {
-    let value = 0, shift = 0, group;
+  for (let at = 0; at < text.length;) {
+    let value = 0,
+      shift = 0,
+      group;
     do {
       group = text.charCodeAt(at++) - 48;
       if (!(group >= 0 && group < 64)) throw new RangeError("The run lengths are not COCO's.");
@@ -54,7 +57,7 @@ export function countsOf(edges, pixels) {
   let text = "";
   runs.forEach((run, i) => {
     let value = i > 2 ? run - runs[i - 2] : run;
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       let group = value & 31;
       value >>= 5;
       more = group & 16 ? value !== -1 : value !== 0;
@@ -76,7 +79,8 @@ export function eachRun(edges, height, pixels, each) {
     let at = edges[i];
     const end = i + 1 < edges.length ? edges[i + 1] : pixels;
     while (at < end) {
-      const x = Math.floor(at / height), top = at - x * height;
+      const x = Math.floor(at / height),
+        top = at - x * height;
       const bottom = Math.min(height, top + end - at);
       each(x, top, bottom);
       at += bottom - top;

@@ -35,7 +35,11 @@ export async function maskPng(mask) {
   const squeezed = new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"));
   const data = new Uint8Array(await new Response(squeezed).arrayBuffer());
   const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
-  const parts = [chunk("IHDR", new Uint8Array(header.buffer)), chunk("IDAT", data), chunk("IEND", new Uint8Array())];
+  const parts = [
+    chunk("IHDR", new Uint8Array(header.buffer)),
+    chunk("IDAT", data),
+    chunk("IEND", new Uint8Array()),
+  ];
   return new Blob([signature, ...parts], { type: "image/png" });
 }
 

@@ -1,5 +1,5 @@
-import { Mask } from "./mask.js";
 import { repacked } from "./photo.js";
+import { requestFor, resultOf, untouched } from "./prompt.js";
 import { Lost, Refused, putImage, segment } from "./server.js";
 
 const REMEMBERED = 300;
@@ -11,8 +11,6 @@ const SENDINGS = 5;
  * a time. Answers are kept by what was asked, so that undo needs no server.
  *
  * Events: `mask` when there is a new one, `failed` with the error, `work` when `work` changes.
- *
- * @typedef {{mask: Mask, ms: number, server: number | null}} Result
  */
 export class Segmenter extends EventTarget {
   /** @type {null | "sending" | "waiting" | "busy"} */
@@ -65,7 +63,7 @@ export class Segmenter extends EventTarget {
     return this.result(item) ?? this.#shown.get(item.id) ?? null;
   }
 
-  /** @returns {Result | null} the mask for exactly this prompt */
+  /** @returns {import("./prompt.js").Result | null} the mask for exactly this prompt */
   result(item) {
     if (untouched(item)) return { mask: item.start, ms: 0, server: null };
     return this.#results.get(this.keyOf(item)) ?? null;
@@ -129,10 +127,13 @@ export class Segmenter extends EventTarget {
     if (this.#upload && !this.#upload.failed) return this.#upload.done;
     const upload = { failed: false, over: false, done: null };
     const sent = this.#send(this.#photo, this.#leaving.signal);
-    upload.done = sent.then(() => (upload.over = true), (error) => {
-      upload.failed = true;
-      throw error;
-    });
+    upload.done = sent.then(
+      () => (upload.over = true),
+      (error) => {
+        upload.failed = true;
+        throw error;
+      },
+    );
     this.#upload = upload;
     return upload.done;
   }
@@ -253,40 +254,16 @@ export class Segmenter extends EventTarget {
   }
 }
 
-/** @returns {Result} */
-export function resultOf(answer) {
-  const [object] = answer.objects;
-  const mask = Mask.ofRle(object.rle, object.area ? object.score : null);
-  return { mask, ms: answer.arrived - answer.asked, server: answer.server };
-}
-
-/** A mask from a file that nobody has corrected yet. */
-export function untouched({ start, clicks, threshold, box }) {
-  return start !== null && !clicks.length && threshold === null && String(box) === String(start.box);
-}
-
-/** The body of a request, see docs/api.md. */
-export function requestFor(item, digest) {
-  const [x1, y1, x2, y2] = item.box;
-  const points = (label) => item.clicks.filter((c) => c.label === label).map((c) => [c.x, c.y]);
-  return {
-    image_sha256: digest,
-    obj_bbox: [[x1, y1], [x2, y2]],
-    pos_points: points(1),
-    neg_points: points(0),
-    ...(item.threshold === null ? {} : { threshold: item.threshold }),
-    ...(item.start ? { mask_input: item.start.rle } : {}),
-    output: ["objects"],
-    form: "rle",
-  };
-}
-
 function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
   });
 }

@@ -15,7 +15,7 @@ export class Refused extends Error {
 /** Nobody answered. */
 export class Lost extends Error {}
 
-/** @returns {Promise<{status: string, model?: string, engine?: string, version?: string, threshold?: number}>} */
+/** @returns {Promise<{alive: boolean, status: string, model?: string, engine?: string, version?: string, threshold?: number}>} */
 export async function health() {
   const response = await reach("health", { cache: "no-store" });
   const about = await response.json().catch(() => ({}));
@@ -57,8 +57,12 @@ export function putImage(digest, blob, progress, signal) {
     request.onerror = () => reject(new Lost());
     request.onabort = () => reject(new DOMException("", "AbortError"));
     request.onload = () => {
-      if (request.status === 200 || request.status === 201) resolve(JSON.parse(request.responseText));
-      else reject(refusal(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+      if (request.status === 200 || request.status === 201)
+        resolve(JSON.parse(request.responseText));
+      else
+        reject(
+          refusal(request.status, request.responseText, request.getResponseHeader("Retry-After")),
+        );
     };
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     request.send(blob);
@@ -87,6 +91,8 @@ function refusal(status, text, retryAfter) {
 
 /** The milliseconds of a Server-Timing header: what the host took, else what the function took. */
 function total(header) {
-  const stages = new Map([...header.matchAll(/([\w-]+);dur=([\d.]+)/g)].map(([, name, ms]) => [name, Number(ms)]));
+  const stages = new Map(
+    [...header.matchAll(/([\w-]+);dur=([\d.]+)/g)].map(([, name, ms]) => [name, Number(ms)]),
+  );
   return stages.get("host") ?? stages.get("total") ?? null;
 }

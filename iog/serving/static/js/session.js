@@ -37,7 +37,8 @@ export class Session extends EventTarget {
     }
     this.#photo = photo;
     const fresh = [{ items: [], chosen: null }, new Set(), [], [], 0];
-    [this.state, this.hidden, this.#past, this.#future, this.#number] = this.#kept.get(photo) ?? fresh;
+    [this.state, this.hidden, this.#past, this.#future, this.#number] =
+      this.#kept.get(photo) ?? fresh;
     this.#step = null;
     this.chosenClick = null;
     this.#tell();
@@ -99,13 +100,22 @@ export class Session extends EventTarget {
   /** Adds objects and chooses the last. @param {Partial<Item>[]} news */
   add(news) {
     const items = news.map((item) => ({
-      id: ++this.#number, label: "", clicks: [], threshold: null, start: null, ...item,
+      id: ++this.#number,
+      label: "",
+      clicks: [],
+      threshold: null,
+      start: null,
+      ...item,
     }));
     this.commit({ items: [...this.state.items, ...items], chosen: this.#number });
     return items;
   }
 
-  /** Changes the chosen object. @param {Partial<Item>} change */
+  /**
+   * Changes the chosen object.
+   * @param {Partial<Item>} change
+   * @param {string} [step] see commit
+   */
   change(change, step) {
     const { items, chosen } = this.state;
     const next = items.map((item) => (item.id === chosen ? { ...item, ...change } : item));
@@ -114,7 +124,7 @@ export class Session extends EventTarget {
 
   remove(id) {
     const items = this.state.items.filter((item) => item.id !== id);
-    const chosen = this.state.chosen === id ? items.at(-1)?.id ?? null : this.state.chosen;
+    const chosen = this.state.chosen === id ? (items.at(-1)?.id ?? null) : this.state.chosen;
     this.commit({ items, chosen });
   }
 

@@ -48,7 +48,11 @@ export class Status {
 
   #show(name) {
     const percent = Math.round(this.#segmenter.sent * 100);
-    const more = { ready: this.#last, sending: `Sending the photo, ${percent} %`, error: this.#error?.state };
+    const more = {
+      ready: this.#last,
+      sending: `Sending the photo, ${percent} %`,
+      error: this.#error?.state,
+    };
     const text = SENTENCES[name] ?? more[name];
     const { dataset } = document.documentElement;
     if (name === "busy" && dataset.state !== "busy") this.say(text);

@@ -21,7 +21,13 @@ export function measured(name, start, detail) {
       performance.measure(name, {
         start,
         end,
-        detail: { server, network: arrived - asked, work: drawn - arrived, page: end - arrived, cached },
+        detail: {
+          server,
+          network: arrived - asked,
+          work: drawn - arrived,
+          page: end - arrived,
+          cached,
+        },
       });
     };
     port2.postMessage(null);
