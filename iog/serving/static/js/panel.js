@@ -38,6 +38,11 @@ export class Panel {
     );
     byId("objects").addEventListener("click", (event) => this.#objectClicked(event));
     byId("clicks").addEventListener("click", (event) => this.#clickClicked(event));
+    byId("clicks").addEventListener("keydown", (event) => {
+      if (event.key !== "Delete" && event.key !== "Backspace") return;
+      event.preventDefault();
+      this.#deleteClick(indexOf(event.target));
+    });
     byId("sheet").addEventListener("click", () => {
       const open = byId("sheet").getAttribute("aria-expanded") === "true";
       byId("sheet").setAttribute("aria-expanded", String(!open));
@@ -192,15 +197,24 @@ export class Panel {
   #clickClicked(event) {
     const button = event.target.closest("button");
     if (!button) return;
-    const index = [...byId("clicks").children].indexOf(button.closest("li"));
-    if (button.classList.contains("choose")) {
-      this.#desk.session.chooseClick(this.#desk.session.chosenClick === index ? null : index);
-      return;
-    }
+    const index = indexOf(button);
+    if (button.classList.contains("remove")) return this.#deleteClick(index);
+    this.#desk.session.chooseClick(this.#desk.session.chosenClick === index ? null : index);
+  }
+
+  /** Deletes a click; the focus goes to the one that takes its place. */
+  #deleteClick(index) {
     this.#desk.deleteClick(index);
     const rest = byId("clicks").children;
-    (rest[Math.min(index, rest.length - 1)]?.querySelector(".remove") ?? byId("stage")).focus();
+    const next = rest[Math.min(index, rest.length - 1)];
+    (next?.querySelector(".remove") ?? byId("stage")).focus();
   }
+}
+
+/** The number of the row that a button belongs to. */
+function indexOf(button) {
+  const row = button.closest("li");
+  return [...row.parentElement.children].indexOf(row);
 }
 
 /** Gives a list one row for each value; rows that are there already stay, and keep the focus. */
