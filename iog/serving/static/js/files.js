@@ -96,6 +96,7 @@ export class Files {
     byId("zooming").hidden = false;
     byId("photo-name").textContent = `${photo.name}, ${photo.width} × ${photo.height}`;
     byId("stage").setAttribute("aria-label", `Photo ${photo.name}`);
+    byId("stage").tabIndex = 0;
     byId("stage").focus({ preventScroll: true, focusVisible: false });
     document.title = `${photo.name} – IOG`;
     const { length } = desk.session.state.items;

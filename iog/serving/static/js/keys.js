@@ -118,7 +118,13 @@ export class Keys {
 
   #enter(event) {
     const desk = this.#desk;
+    // After the mouse nobody sees where the cursor is: it is shown before it does anything.
+    const seen = desk.cursor !== null;
     const here = this.#cursor();
+    if (!seen) {
+      desk.changed();
+      return this.#tellPlace();
+    }
     if (desk.carried !== null) return this.#putDown();
     if (this.#corner && desk.draft) {
       const corner = this.#corner;

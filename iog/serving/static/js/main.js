@@ -128,6 +128,12 @@ function choose(by) {
   status.say(`${session.nameOf(next)}.`);
 }
 
+function editLabel() {
+  if (!session.chosen) return;
+  byId("sheet").setAttribute("aria-expanded", "true");
+  byId("label").focus();
+}
+
 function toggle() {
   const { chosen } = session;
   if (!chosen) return;
@@ -144,6 +150,7 @@ const commands = {
   c: clear,
   x: () => desk.changeMode(),
   h: toggle,
+  l: editLabel,
   o: () => files.choose(),
   "[": () => choose(-1),
   "]": () => choose(1),
