@@ -21,20 +21,22 @@ class Progress:
     Args:
         total: objects that want a mask.
         known: of these, the ones that an earlier run has finished.
+        bar: show one, where there is a terminal; without, lines.
     """
 
-    def __init__(self, total: int, known: int) -> None:
+    def __init__(self, total: int, known: int, *, bar: bool = True) -> None:
         self._total = total
         self._known = known
         self._done = known
         self._failed = 0
         self._start = self._told = time.monotonic()
+        self._wanted = bar
         self._bar: Any = None
         self._task: Any = None
 
     def __enter__(self) -> Progress:
         """Show the bar, if there is a terminal."""
-        if sys.stderr.isatty():
+        if self._wanted and sys.stderr.isatty():
             self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
@@ -68,6 +69,7 @@ class RayMapper:
         if actors:
             # Not the cores that there are: Ray would wait for ever for those that it lacks.
             here["num_cpus"] = actors * threads
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(
                 address=address or "local",
@@ -75,8 +77,12 @@ class RayMapper:
                 log_to_driver=False,
                 **({} if address else here),
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise SettingsError(f"There is no Ray at {address}: {error}") from error
+        except Exception as error:  # Ray raises its own base class for some
+            where = f"cannot be reached at {address}" if address else "cannot start here"
+            raise SettingsError(f"Ray {where}: {_last_line(error)}") from error
+        for number, handler in before.items():
+            # Ray's own handlers end the process before the journal is closed.
+            signal.signal(number, handler)
         self._ray: Any = ray
         self._task = task
         self._threads = threads

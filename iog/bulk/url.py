@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -132,9 +133,10 @@ class UrlMapper:
         self, photo: str, image: BoxedImage, objects: Sequence[BoxedObject]
     ) -> list[Outcome]:
         """One outcome for each object, in order."""
+        boxes = [list(each.box) for each in objects]
         body: dict[str, Any] = {
             "image": photo,
-            "obj_bbox": [list(each.box) for each in objects],
+            "obj_bbox": boxes,
             "pos_points": [point[:2] for each in objects for point in each.points if point[2]],
             "neg_points": [point[:2] for each in objects for point in each.points if not point[2]],
             "output": "objects",
@@ -152,8 +154,11 @@ class UrlMapper:
             raise SettingsError(
                 f"{self._url} answers with status {status}, and not as the function does."
             )
-        if len(objects) == 1 or error.get("field") == "image" or status >= 500:
-            return [Failure(str(error["message"]))] * len(objects)
+        message = str(error["message"])
+        if len(objects) == 1:
+            return [Failure(re.sub("^Box 1 ", "The box ", message))]
+        if error.get("field") == "image" or status >= 500:
+            return [Failure(message)] * len(objects)
         # One of the boxes is refused: each on its own, and the others get their masks.
         return [self._asked(photo, image, [each])[0] for each in objects]
 

@@ -109,6 +109,13 @@ def masks(
         str | None,
         typer.Option(help="A deployed function, or iog serve, that makes the masks instead."),
     ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write contact sheets, lowest score first: open DIR/index.html.",
+        ),
+    ] = None,
 ) -> None:
     """Make a mask for every box of a data set.
 
@@ -120,7 +127,13 @@ def masks(
     place = Workplace(
         Settings.from_env().with_model(model), engine, workers, address, actors, gpus, url
     )
+    if review is not None:
+        _check_review(review)
     if cvat is not None:
+        if review is not None:
+            raise typer.BadParameter(
+                "CVAT shows its masks itself: leave it out with --cvat.", param_hint="--review"
+            )
         scope = _scope(task=cvat_task, project=project, job=job)
         if coco is not None or out is not None:
             raise typer.BadParameter(
@@ -143,8 +156,10 @@ def masks(
         )
         typer.echo(f"{file.count():,} objects want a mask, {file.kept:,} are kept.", err=True)
         with closing(Journal(path, {**file.describe(), **about})) as journal:
-            _run(file, file, place.mapper(), journal)
+            _run(file, file, place.mapper(), journal, bar=place.engine != "ray")
             typer.echo(f"Wrote {out}", err=True)
+            if review is not None:
+                _review(review, file, journal, place)
             failed = _tell_failures(journal)
             journal.remove()
     if failed:
@@ -198,6 +213,20 @@ def _live(server_url: str, scope: Scope, place: Workplace, *, replace: bool, app
         raise typer.Exit(_SOME_FAILED)
 
 
+def _check_review(folder: Path) -> None:
+    from iog.bulk.review import check_folder
+
+    check_folder(folder)
+
+
+def _review(folder: Path, source: Source, journal: Journal, place: Workplace) -> None:
+    """Write the contact sheets."""
+    from iog.bulk.review import write_review
+
+    page = write_review(folder, source, journal, max_pixels=place.settings.max_pixels)
+    typer.echo(f"To review the masks, open {page}", err=True)
+
+
 def _journal_of(out: Path) -> Path:
     """Where the journal of an output lies."""
     path = out.with_name(out.name + ".journal")
@@ -208,13 +237,17 @@ def _journal_of(out: Path) -> Path:
     return path
 
 
-def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal) -> None:
+def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal, *, bar: bool = True) -> None:
     """Make what is missing and write all of it, with progress."""
     from iog.bulk.progress import Progress
     from iog.bulk.run import make_masks
 
     known = len(journal)
-    with _told(journal), closing(mapper), Progress(source.count(), known) as progress:
+    with (
+        _told(journal),
+        closing(mapper),
+        Progress(source.count(), known, bar=bar) as progress,
+    ):
         make_masks(source, sink, mapper, journal, done=progress.done)
 
 
