@@ -21,6 +21,7 @@ from pydantic import (
     StrictStr,
     Tag,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -30,7 +31,17 @@ from iog.errors import Code, MalformedRequest, RequestError, UnusableRequest
 from iog.masks import CocoRle, Mask
 from iog.settings import OUTPUTS
 
-__all__ = ["FIELDS", "FORMS", "MAX_BOXES", "MAX_POINTS", "Form", "Request", "mask_of", "parse"]
+__all__ = [
+    "FIELDS",
+    "FORMS",
+    "MAX_BOXES",
+    "MAX_POINTS",
+    "Form",
+    "Request",
+    "mask_of",
+    "parse",
+    "request_schema",
+]
 
 Form = Literal["rle", "polygon", "png"]
 FORMS: tuple[Form, ...] = ("rle", "polygon", "png")
@@ -109,10 +120,6 @@ class Request:
 # [[x, y], ...], boxes as [[x1, y1, x2, y2], ...].
 
 
-def _null_is_empty(value: object) -> object:
-    return [] if value is None else value
-
-
 def _form_of_points(value: object) -> str:
     """`[[x, y], ...]`, or the single point `[x, y]` of hand-written requests."""
     if isinstance(value, list | tuple) and value and not isinstance(value[0], list | tuple | dict):
@@ -160,7 +167,6 @@ _Points = Annotated[
     Annotated[list[_Pair], Field(max_length=MAX_POINTS), Tag("nested")]
     | Annotated[_Pair, AfterValidator(_wrap), Tag("flat")],
     Discriminator(_form_of_points),
-    BeforeValidator(_null_is_empty),
 ]
 _Boxes = Annotated[
     Annotated[
@@ -172,8 +178,15 @@ _Boxes = Annotated[
     | Annotated[list[_Quad], Field(max_length=MAX_BOXES), Tag("quads")]
     | Annotated[_Quad, AfterValidator(_wrap), Tag("flat")],
     Discriminator(_form_of_boxes),
-    BeforeValidator(_null_is_empty),
 ]
+
+
+_OUTPUT_SCHEMA = {
+    "anyOf": [
+        {"enum": [*OUTPUTS, None]},
+        {"type": "array", "items": {"enum": list(OUTPUTS)}},
+    ]
+}
 
 
 class _RunLengths(BaseModel):
@@ -189,16 +202,24 @@ class _RunLengths(BaseModel):
 class _Body(BaseModel):
     """The request as JSON. Keys it does not name are ignored: CVAT adds some now and then."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        json_schema_extra={"oneOf": [{"required": ["image"]}, {"required": ["image_sha256"]}]},
+    )
 
-    image: StrictStr = ""
-    image_sha256: Annotated[StrictStr, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    image: Annotated[StrictStr, WithJsonSchema({"type": "string", "contentEncoding": "base64"})] = (
+        ""
+    )
+    image_sha256: Annotated[StrictStr, Field(pattern="^[0-9a-f]{64}$")] = ""
     mask_input: _RunLengths | None = None
-    pos_points: _Points = []
-    neg_points: _Points = []
-    obj_bbox: _Boxes = []
+    pos_points: _Points | None = None
+    neg_points: _Points | None = None
+    obj_bbox: _Boxes | None = None
     threshold: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
-    output: Annotated[list[str], BeforeValidator(_output_names)] = []
+    output: Annotated[
+        list[str], BeforeValidator(_output_names), WithJsonSchema(_OUTPUT_SCHEMA)
+    ] = []
     form: Form | None = None
     tolerance: _Pixels | None = None
     largest: Annotated[int, Field(strict=True, ge=1, le=MAX_COORDINATE)] | None = None
@@ -229,7 +250,7 @@ def parse(body: object, *, default_outputs: Sequence[str] = ("mask",)) -> Reques
         # include_url and the rest of pydantic's wording stay inside: annotators read our words.
         raise _explain(error.errors(include_url=False)) from None
     mask, digest = fields.mask_input, fields.image_sha256
-    _check_image(sent="image" in fields.model_fields_set, named=digest is not None)
+    _check_image(sent="image" in fields.model_fields_set, named=bool(digest))
     boxes, negatives = _boxes_and_negatives(
         _rows(fields.obj_bbox), _rows(fields.neg_points), masked=mask is not None
     )
@@ -244,9 +265,27 @@ def parse(body: object, *, default_outputs: Sequence[str] = ("mask",)) -> Reques
         tolerance=fields.tolerance,
         largest=fields.largest,
         fill_holes=fields.fill_holes,
-        image_sha256=digest or "",
+        image_sha256=digest,
         mask_input=None if mask is None else CocoRle(size=mask.size, counts=mask.counts),
     )
+
+
+def request_schema() -> dict[str, Any]:
+    """The body as JSON Schema: what `parse` refuses as malformed does not fit it.
+
+    That a box takes two corners, and a base64 text an image, is more than a schema can say.
+    """
+    schema = _Body.model_json_schema(mode="validation")
+    schema["title"] = "Request"
+    schema["description"] = "Exactly one of `image` and `image_sha256`. Other keys are ignored."
+    lengths = schema.pop("$defs")["_RunLengths"]
+    lengths["title"] = "RunLengths"
+    schema["properties"]["mask_input"]["anyOf"][0] = lengths
+    for name, field in schema["properties"].items():
+        for unwanted in ("title", "default"):
+            field.pop(unwanted, None)
+        field["description"] = _HINTS[name]
+    return schema
 
 
 def mask_of(run_lengths: CocoRle, size: Size) -> Mask:
@@ -306,9 +345,9 @@ def _check_image(*, sent: bool, named: bool) -> None:
         )
 
 
-def _rows(value: list[list[float]] | list[float]) -> list[list[float]]:
+def _rows(value: list[list[float]] | list[float] | None) -> list[list[float]]:
     """What the validators made of every form, which their annotations cannot express."""
-    return cast("list[list[float]]", value)
+    return cast("list[list[float]]", value or [])
 
 
 def _boxes_and_negatives(
@@ -403,7 +442,7 @@ def _problem(kind: str, path: str, shown: str, context: dict[str, Any]) -> tuple
         case "int_type" | "int_from_float":
             return number, f"is {shown}, not a whole number"
         case "string_pattern_mismatch":
-            return number, f"is {shown}, which is no SHA-256"
+            return number, f"is {shown}, not 64 lower-case hexadecimal digits"
         case "string_too_long":
             return number, f"has more than {MAX_COUNTS} characters"
         case "model_type" | "model_attributes_type":

@@ -21,6 +21,7 @@ from iog.api.headers import REQUEST_ID, request_id
 from iog.serving.browsers import PageFiles, cross_site, middleware, prefers_html
 from iog.serving.logs import open_log
 from iog.serving.metrics import CONTENT_TYPE, Metrics
+from iog.serving.openapi import openapi
 from iog.serving.pool import Pool
 from iog.serving.runtime import Answer, Call, Refusal, refusal
 
@@ -55,6 +56,7 @@ _HELP: Final = {
     "images": "PUT /images/{sha256} with the image file, to name it by its digest afterwards",
     "health": "GET /health",
     "metrics": "GET /metrics",
+    "openapi": "GET /openapi.json",
 }
 _STOPPING: Final = refusal(503, "stopping", "The server is being stopped.", hint="Send it again.")
 
@@ -93,6 +95,7 @@ def create_app(
             Mount("/static", endpoints.files),
             Route("/health", endpoints.health, methods=["GET"]),
             Route("/metrics", endpoints.metrics, methods=["GET"]),
+            Route("/openapi.json", endpoints.openapi, methods=["GET"]),
         ],
         exception_handlers={HTTPException: _wrong_route},
         middleware=middleware(origins),
@@ -159,6 +162,9 @@ class _Endpoints:
 
     def _about(self) -> dict[str, object]:
         return {key: self._pool.about.get(key) for key in ("model", "engine", "version")}
+
+    async def openapi(self, request: Request) -> Response:
+        return _json(200, openapi())
 
     async def metrics(self, request: Request) -> Response:
         self._metrics.tell(self._pool.about)

@@ -30,6 +30,7 @@ class Running:
     url: str
     client: httpx.Client
     log: io.StringIO
+    ready: threading.Event
 
 
 class ThreadWorker(Worker):
@@ -37,10 +38,20 @@ class ThreadWorker(Worker):
 
     pid = os.getpid()
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, loads: threading.Event | None = None) -> None:
         super().__init__()
         self._runtime = runtime
-        self._about = self._thread.submit(runtime.start).result()
+        self._loads = loads
+        if loads is None:
+            self.start().result()
+
+    def start(self) -> Future[str | None]:
+        return self._thread.submit(self._start_runtime)
+
+    def _start_runtime(self) -> None:
+        if self._loads is not None:
+            assert self._loads.wait(WAIT)
+        self._about = self._runtime.start()
         self._ready = True
 
     def submit(self, call: Call) -> Future[Answer]:
@@ -73,10 +84,12 @@ def _servers() -> Iterator[Callable[..., Running]]:
         body_seconds: float = WAIT,
         workers: int = 1,
         origins: tuple[str, ...] = (),
+        loads: threading.Event | None = None,
     ) -> Running:
+        """Workers that ``loads`` does not stop are ready when this returns."""
         log = io.StringIO()
         threads = [
-            ThreadWorker(Runtime(init_context, handler, log=log, number=number))
+            ThreadWorker(Runtime(init_context, handler, log=log, number=number), loads=loads)
             for number in range(workers)
         ]
         listener = bind("127.0.0.1", 0)
@@ -90,10 +103,17 @@ def _servers() -> Iterator[Callable[..., Running]]:
             origins=origins,
             log=open_log(log),
         )
-        server = Server(app, listener, on_ready=ready.set)
+        accepting = threading.Event()
+
+        async def load() -> None:
+            accepting.set()
+            if loads is not None:
+                assert await pool.start() is None
+
+        server = Server(app, listener, on_ready=ready.set, load=load)
         thread = threading.Thread(target=server.run_until_stopped)
         thread.start()
-        assert ready.wait(WAIT)
+        assert accepting.wait(WAIT) if loads else ready.wait(WAIT)
         client = httpx.Client(base_url=url, timeout=WAIT, trust_env=False)
 
         def stop() -> None:
@@ -105,7 +125,7 @@ def _servers() -> Iterator[Callable[..., Running]]:
             assert not thread.is_alive()
 
         cleanups.append(stop)
-        return Running(url=url, client=client, log=log)
+        return Running(url=url, client=client, log=log, ready=ready)
 
     yield start
     for stop in cleanups:

@@ -140,7 +140,8 @@ def test_a_file_may_hold_any_bytes(client: httpx.Client) -> None:
     [
         ({"image": "AAAA", "image_sha256": "0" * 64}, "two_images"),
         ({}, "missing_field"),
-        ({"image_sha256": None}, "missing_field"),
+        ({"image_sha256": None}, "invalid_sha256"),
+        ({"image_sha256": ""}, "invalid_sha256"),
         ({"image_sha256": "0" * 63}, "invalid_sha256"),
         ({"image_sha256": "A" * 64}, "invalid_sha256"),
         ({"image_sha256": "0" * 64 + "\n"}, "invalid_sha256"),
