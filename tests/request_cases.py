@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from iog.masks import Mask
 from tests.builders import (
     HEIGHT,
     HOLLOW,
@@ -64,6 +65,7 @@ def cases() -> Iterator[Case]:
     yield from _images()
     yield from _boxes()
     yield from _clicks()
+    yield from _masks()
     yield from _other_fields()
     yield from _bodies()
 
@@ -105,6 +107,13 @@ def _images() -> Iterator[Case]:
     yield Case(group, "a number", _json(image=7), 400, "invalid_type")
     yield Case(group, "empty", _json(image=""), 400, "empty_image")
     yield Case(group, "not base64", _json(image="a photo of a cat!"), 400, "invalid_base64")
+    digest = "0" * 64
+    unknown = _json(image=..., image_sha256=digest)
+    yield Case(group, "digest of an unknown one", unknown, 409, "unknown_image")
+    yield Case(group, "file and digest", _json(image_sha256=digest), 400, "two_images")
+    for name, wrong in (("short", "abc"), ("null", None), ("in capitals", "A" * 64)):
+        bad = _json(image=..., image_sha256=wrong)
+        yield Case(group, f"digest {name}", bad, 400, "invalid_sha256")
 
 
 def _boxes() -> Iterator[Case]:
@@ -175,6 +184,42 @@ def _clicks() -> Iterator[Case]:
         yield Case(group, f"{name} as coordinate", _raw(content), 400, "invalid_number")
     many = [[1, 1]] * 1001
     yield Case(group, "1,001 points", _json(pos_points=many), 422, "too_many_points")
+
+
+def _masks() -> Iterator[Case]:
+    group = "mask to start from"
+    drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
+    drawn[8:30, 10:40] = 1
+    mask = dict(Mask.from_array(drawn).rle())
+    good: dict[str, dict[str, object]] = {
+        "alone": {"obj_bbox": ..., "pos_points": ...},
+        "with a box": {},
+        "with clicks": {"obj_bbox": None, "neg_points": [[12, 10], [38, 28]]},
+        "null": {"mask_input": None},
+    }
+    for name, fields in good.items():
+        yield Case(group, name, _json(**{"mask_input": mask} | fields), 200)
+    empty = dict(Mask.from_array(np.zeros_like(drawn)).rle())
+    yield Case(group, "empty", _json(mask_input=empty), 422, "empty_mask")
+    for name, size in (("turned", [WIDTH, HEIGHT]), ("of a huge size", [40_000, 40_000])):
+        other = _json(mask_input=mask | {"size": size})
+        yield Case(group, name, other, 422, "other_size")
+    boxes = [[2, 2], [20, 20], [30, 10], [50, 35]]
+    several = _json(mask_input=mask, obj_bbox=boxes)
+    yield Case(group, "with two boxes", several, 422, "too_many_boxes")
+    bad: dict[str, object] = {
+        "text": "mask.png",
+        "rows": [[0, 1], [1, 0]],
+        "without counts": {"size": [HEIGHT, WIDTH]},
+        "counts as a list": mask | {"counts": [5, 5]},
+        "counts that do not add up": mask | {"counts": "PP"},
+        "counts that are none": mask | {"counts": "a photo of a cat"},
+        "three sizes": mask | {"size": [HEIGHT, WIDTH, 3]},
+        "a negative size": mask | {"size": [-HEIGHT, WIDTH]},
+        "size as text": mask | {"size": "48x64"},
+    }
+    for name, value in bad.items():
+        yield Case(group, name, _json(mask_input=value), 400, "invalid_mask")
 
 
 def _other_fields() -> Iterator[Case]:

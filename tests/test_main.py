@@ -55,6 +55,10 @@ class FakeModel:
         self.decoded += 1
         return Image(data, max_pixels=10_000)
 
+    def keep(self, data: bytes, sha256: str) -> Image:
+        self.kept = sha256
+        return Image(data, key=sha256)
+
     def predict(self, image: Image, **asked: Any) -> list[Mask]:  # noqa: ANN401
         if self.fail is not None:
             raise self.fail
@@ -213,6 +217,37 @@ def test_keys_that_are_like_none_of_ours_are_no_matter(worker: Worker) -> None:
     assert set(response.headers) == {"X-Request-ID", "X-IOG-Image"}
     assert worker.log[-1]["level"] == "info"
     assert "warning" not in worker.log[-1]["with"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/iog"])
+def test_an_image_is_put_wherever_nuclio_passes_the_path(worker: Worker, prefix: str) -> None:
+    name = "0" * 64
+    event = nuclio_sdk.Event(
+        body=base64.b64decode(png()), method="PUT", path=f"{prefix}/images/{name}"
+    )
+
+    response = main.handler(worker.context, event)
+
+    assert isinstance(response, nuclio_sdk.Response)
+    assert response.status_code == 200
+    assert json.loads(response.body) == {"image_sha256": name, "width": WIDTH, "height": HEIGHT}
+    assert worker.model.kept == name
+    assert worker.log[-1]["with"]["image_size"] == f"{WIDTH}x{HEIGHT}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/"), ("PUT", "/images"), ("POST", f"/images/{'0' * 64}"), ("GET", ""), (None, None)],
+)
+def test_everything_else_asks_for_a_mask(
+    worker: Worker, method: str | None, path: str | None
+) -> None:
+    event = nuclio_sdk.Event(body=request(), method=method, path=path)
+
+    response = main.handler(worker.context, event)
+
+    assert isinstance(response, nuclio_sdk.Response)
+    assert set(json.loads(response.body)) == {"mask", "points"}
 
 
 def test_threshold_and_outputs_are_passed_on(worker: Worker) -> None:
