@@ -40,6 +40,18 @@ def open_cvat_masks(root: Path, *, split: str | None) -> IndexedDataset:
     Raises:
         DatasetError: a file is missing or broken; the sentence says how to get it.
     """
+    export, annotated, known = read_export(root, split=split)
+    lists = root / "ImageSets" / "Segmentation"
+    index = lists / f"{split or '_'.join(known)}.instances.json"
+    return IndexedDataset(export, annotated, index=index)
+
+
+def read_export(root: Path, *, split: str | None) -> tuple[Export, list[str], list[str]]:
+    """An export with the photographs that have masks, and its splits.
+
+    Raises:
+        DatasetError: see ``open_cvat_masks``.
+    """
     lists = root / "ImageSets" / "Segmentation"
     known = sorted(path.stem for path in lists.glob("*.txt"))
     if not known:
@@ -51,12 +63,11 @@ def open_cvat_masks(root: Path, *, split: str | None) -> IndexedDataset:
         for part in ([split] if split else known)
         for name in read_names(lists / f"{part}.txt", advice=_ADVICE)
     ]
-    export = _Export(root)
+    export = Export(root)
     annotated = [name for name in dict.fromkeys(ids) if export.is_annotated(name)]
     if not annotated:
         raise DatasetError(f"{root} has no masks for the photographs in its lists; {_ADVICE}")
-    index = lists / f"{split or '_'.join(known)}.instances.json"
-    return IndexedDataset(export, annotated, index=index)
+    return export, annotated, known
 
 
 def voc_colour(index: int) -> int:
@@ -67,7 +78,9 @@ def voc_colour(index: int) -> int:
     return channels[0] << 16 | channels[1] << 8 | channels[2]
 
 
-class _Export:
+class Export:
+    """The files of an export, and what they say of a photograph."""
+
     advice = _ADVICE
 
     def __init__(self, root: Path) -> None:
@@ -85,6 +98,16 @@ class _Export:
         """CVAT lists photographs without any annotation too, but writes no masks for them."""
         kinds = ("SegmentationObject", "SegmentationClass")
         return any(self._map(kind, image_id).is_file() for kind in kinds)
+
+    def colours(self) -> dict[str, int]:
+        """Labels with their colours, 0xRRGGBB, in the order of the label map."""
+        return {name: colour for colour, name in self._names.items() if colour >= 0}
+
+    def colour_maps(self, image_id: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Objects and labels as they are painted, int32 [H, W] each, as ``read_labels`` has it."""
+        kinds = ("SegmentationObject", "SegmentationClass")
+        objects, labels = (read_labels(self._map(kind, image_id)) for kind in kinds)
+        return objects, labels
 
     def photo(self, image_id: str) -> Path:
         # The name to complain about when there is none.
@@ -107,8 +130,7 @@ class _Export:
 
     def _read(self, image_id: str) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
         """Instance numbers, and labels as ``read_labels`` gives them."""
-        painted = read_labels(self._map("SegmentationObject", image_id))
-        classes = read_labels(self._map("SegmentationClass", image_id))
+        painted, classes = self.colour_maps(image_id)
         if painted.shape != classes.shape:
             raise DatasetError(f"The two masks of {image_id} in {self._root} differ in size")
         instances = _numbers(painted)

@@ -27,6 +27,7 @@ Size = tuple[int, int]
 Region = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels, x1 and y1 exclusive."""
 
+
 STRIP_PIXELS = 32 << 20
 """Pixels of a window that are brought back to the image at a time: 128 MiB of probabilities."""
 
@@ -36,6 +37,18 @@ _SPARE = 2
 """A window that is reduced keeps at least this many pixels for each of the network frame's."""
 _INT32_SUMS = (2**31 - 1) // 255
 """So many pixels have a sum that fits 32 bits."""
+
+
+def turned_box(box: Box, degrees: float) -> Box:
+    """The upright box around a box that is turned about its centre."""
+    x1, y1, x2, y2 = box
+    if not degrees:
+        return box
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    width, height = abs(x2 - x1), abs(y2 - y1)
+    half = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return (x - half[0], y - half[1], x + half[0], y + half[1])
 
 
 @dataclass(frozen=True)

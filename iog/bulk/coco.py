@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from dataloaders.geometry import Size
-from iog.bulk.files import atomic_output
+from iog.bulk.files import atomic_output, copy_bytes
 from iog.bulk.json_text import members, read, with_members
-from iog.bulk.records import BoxedImage, BoxedObject, Click, Failure, MaskRow, Outcomes
+from iog.bulk.records import BoxedImage, BoxedObject, Click, Failure, ImageFile, MaskRow, Outcomes
 from iog.errors import DatasetError
 
 __all__ = ["CocoBoxes"]
@@ -27,7 +27,6 @@ CREATE TABLE image
     (id TEXT PRIMARY KEY, number INTEGER, start INTEGER, end INTEGER, twice INTEGER) WITHOUT ROWID;
 CREATE TABLE annotation (number INTEGER PRIMARY KEY, image TEXT, start INTEGER, end INTEGER);
 """
-_COPY_BYTES: Final = 1 << 20
 _LEAST_POLYGON: Final = 6
 """Numbers: COCO's own reader takes fewer for a box."""
 _VISIBLE: Final = 2
@@ -42,7 +41,7 @@ class CocoBoxes:
 
     Args:
         path: the file.
-        images: the folder that its file names start from.
+        images: the folder that its file names start from, or what finds the file of a name.
         out: the file to write.
         form: of ``segmentation``: ``rle``, or ``polygon`` (without holes, as COCO has none).
         tolerance: of the polygons, in pixels.
@@ -61,7 +60,7 @@ class CocoBoxes:
     def __init__(
         self,
         path: Path,
-        images: Path,
+        images: Path | Callable[[str], ImageFile],
         out: Path,
         *,
         form: Literal["rle", "polygon"] = "rle",
@@ -161,8 +160,10 @@ class CocoBoxes:
         height, width = entry.get("height"), entry.get("width")
         if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
             size = height, width
-        path = str(self._images / str(name or ""))
-        return BoxedImage(number, str(name), path, objects, size)
+        named = str(name or "")
+        found = self._images
+        file = str(found / named) if isinstance(found, Path) else found(named)
+        return BoxedImage(number, str(name), file, objects, size)
 
     def _objects(self, file: BinaryIO, image: str) -> Iterator[BoxedObject]:
         rows = self._db.execute(
@@ -202,9 +203,9 @@ class CocoBoxes:
                 start, end = self._db.execute(
                     "SELECT start, end FROM annotation WHERE number = ?", (number,)
                 ).fetchone()
-                _copy(file, out, start - file.tell())
+                copy_bytes(file, out, start - file.tell())
                 out.write(with_members(file.read(end - start), self._changes(outcome)))
-            _copy(file, out, None)
+            copy_bytes(file, out, None)
 
     def _changes(self, row: MaskRow) -> dict[str, Any]:
         """The members of an annotation that tell of its mask."""
@@ -228,17 +229,6 @@ def _at(file: BinaryIO, start: int, end: int) -> dict[str, Any]:
     file.seek(start)
     entry: dict[str, Any] = read(file.read(end - start))
     return entry
-
-
-def _copy(source: BinaryIO, target: BinaryIO, count: int | None) -> None:
-    """Copy so many bytes, or all that are left."""
-    while count is None or count > 0:
-        data = source.read(_COPY_BYTES if count is None else min(count, _COPY_BYTES))
-        if not data:
-            return
-        target.write(data)
-        if count is not None:
-            count -= len(data)
 
 
 def _id(value: object) -> str:

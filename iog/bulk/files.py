@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-__all__ = ["atomic_output"]
+__all__ = ["atomic_output", "copy_bytes"]
+
+_COPY_BYTES: Final = 1 << 20
 
 
 @contextmanager
@@ -30,3 +32,14 @@ def atomic_output(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def copy_bytes(source: BinaryIO, target: BinaryIO, count: int | None) -> None:
+    """Copy so many bytes, or all that are left."""
+    while count is None or count > 0:
+        data = source.read(_COPY_BYTES if count is None else min(count, _COPY_BYTES))
+        if not data:
+            return
+        target.write(data)
+        if count is not None:
+            count -= len(data)

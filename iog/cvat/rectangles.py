@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dataloaders.geometry import Box
+from dataloaders.geometry import Box, turned_box
 from iog.cvat.server import Server
 from iog.errors import DatasetError
 
-__all__ = ["Job", "Rectangle", "Scope", "around", "jobs_of", "read_job", "rectangles"]
+__all__ = ["Job", "Rectangle", "Scope", "jobs_of", "read_job", "rectangles"]
 
 Scope = tuple[Literal["task", "project", "job"], int]
 
@@ -157,21 +156,5 @@ def _rectangle(
     kept["attributes"] = [
         {"spec_id": each["spec_id"], "value": each["value"]} for each in kept["attributes"]
     ]
-    box = around(shape["points"], shape.get("rotation") or 0.0)
+    box = turned_box(tuple(shape["points"]), shape.get("rotation") or 0.0)
     return Rectangle(number, box, labels.get(fields["label_id"], ""), kept, track)
-
-
-def around(points: list[float], rotation: float) -> Box:
-    """The upright box around a rectangle that is turned about its centre.
-
-    Args:
-        points: x1, y1, x2, y2.
-        rotation: degrees.
-    """
-    x1, y1, x2, y2 = points
-    if not rotation:
-        return (x1, y1, x2, y2)
-    cos, sin = abs(math.cos(math.radians(rotation))), abs(math.sin(math.radians(rotation)))
-    width, height = abs(x2 - x1) * cos + abs(y2 - y1) * sin, abs(x2 - x1) * sin + abs(y2 - y1) * cos
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)

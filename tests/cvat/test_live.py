@@ -17,7 +17,7 @@ from iog.bulk.journal import Journal
 from iog.bulk.records import BoxedImage, Failure, ImageOutcome, MaskRow, Outcome
 from iog.cvat import live
 from iog.cvat.masks import Stored
-from iog.cvat.rectangles import Scope, around
+from iog.cvat.rectangles import Scope
 from iog.cvat.server import Server
 from iog.errors import DatasetError, SettingsError
 from iog.image import Image
@@ -221,12 +221,6 @@ def test_keyframes_become_shapes_with_the_attributes_of_both_and_the_tracks_grou
     values = [[each["value"] for each in mask["attributes"]] for mask in masks]
     assert [mask["frame"] for mask in masks] == [0, 1]
     assert values == [["blue", "0"], ["blue", "1"]]
-
-
-def test_a_turned_rectangle_gives_the_upright_box_around_it() -> None:
-    assert around([20, 10, 40, 20], 90) == pytest.approx((25, 5, 35, 25))
-    assert around([0, 0, 10, 10], 45) == pytest.approx((-2.07, -2.07, 12.07, 12.07), abs=0.01)
-    assert around([1, 2, 3, 4], 0) == (1, 2, 3, 4)
 
 
 def test_with_replace_rectangles_and_finished_tracks_go_and_nothing_else(
