@@ -35,7 +35,26 @@ def masks(
         Path | None,
         typer.Option(help="The folder that the file's image names start from.", file_okay=False),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM:PATH[,IMAGES]",
+            help="Boxes of another form: coco, cvat, cvat-masks, voc or yolo; a folder, a zip "
+            "archive, or the JSON or XML file. Their images, if they are elsewhere.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file or folder to write; a name in .zip is an archive."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="coco|cvat-masks|yolo",
+            help="With --data: the form to write [default: the form that was read; cvat-masks for "
+            "voc].",
+        ),
+    ] = None,
     form: Annotated[
         Literal["rle", "polygon"],
         typer.Option(metavar="rle|polygon", help="The form of the masks: exact, or outlines."),
@@ -122,7 +141,9 @@ def masks(
     A run that is broken off goes on where it was when you give the same command again. The exit
     status is 0, 3 if some objects have got no mask (they are listed), 1 if nothing could be done.
 
-    Example: iog masks --coco boxes.json --images photos --out masks.json
+    Examples: iog masks --coco boxes.json --images photos --out masks.json
+
+    iog masks --data cvat:export.zip --out masks.zip
     """
     place = Workplace(
         Settings.from_env().with_model(model), engine, workers, address, actors, gpus, url
@@ -135,28 +156,38 @@ def masks(
                 "CVAT shows its masks itself: leave it out with --cvat.", param_hint="--review"
             )
         scope = _scope(task=cvat_task, project=project, job=job)
-        if coco is not None or out is not None:
+        if coco is not None or data is not None or out is not None:
             raise typer.BadParameter(
                 "it reads and writes the server, no files.", param_hint="--cvat"
             )
         return _live(cvat, scope, place, replace=replace, apply=apply)
-    if coco is None or images is None or out is None:
-        raise typer.BadParameter("give --coco, --images and --out.", param_hint="--coco")
-    if not images.is_dir():
-        raise typer.BadParameter(f"{images} is no folder.", param_hint="--images")
+    if (coco is None) == (data is None) or out is None or (coco is not None and images is None):
+        raise typer.BadParameter(
+            "give --coco, --images and --out, or --data and --out.", param_hint="--coco"
+        )
+    if images is not None and (data is not None or not images.is_dir()):
+        told = (
+            "belongs to --coco: write --data FORM:PATH,IMAGES" if data else f"{images} is no folder"
+        )
+        raise typer.BadParameter(f"{told}.", param_hint="--images")
+    if to is not None and data is None:
+        raise typer.BadParameter("it belongs to --data.", param_hint="--to")
 
-    from iog.bulk.coco import CocoBoxes
     from iog.bulk.journal import Journal
+    from iog.forms import Options, coco_file, open_form
 
     path = _journal_of(out)
     with _interruptible():
         about = place.about()
-        file = CocoBoxes(
-            coco, images, out, form=form, tolerance=tolerance, redo=redo, points_field=points_field
+        options = Options(form, tolerance, redo, points_field)
+        file, sink = (
+            open_form(data, out, to=to, options=options)
+            if data is not None
+            else coco_file(cast("Path", coco), cast("Path", images), out, options)
         )
         typer.echo(f"{file.count():,} objects want a mask, {file.kept:,} are kept.", err=True)
         with closing(Journal(path, {**file.describe(), **about})) as journal:
-            _run(file, file, place.mapper(), journal, bar=place.engine != "ray")
+            _run(file, sink, place.mapper(), journal, bar=place.engine != "ray")
             typer.echo(f"Wrote {out}", err=True)
             if review is not None:
                 _review(review, file, journal, place)
@@ -203,7 +234,7 @@ def _live(server_url: str, scope: Scope, place: Workplace, *, replace: bool, app
         with (
             _told(journal),
             closing(place.mapper()) as mapper,
-            Progress(len(plan.numbers), known) as progress,
+            Progress(len(plan.numbers), known, bar=place.engine != "ray") as progress,
         ):
             stored = live.apply(server, plan, mapper, journal, replace=replace, done=progress.done)
         typer.echo(stored.sentence(), err=True)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from iog.forms.opening import FORMS, TO, Options, open_form
+from iog.forms.opening import FORMS, TO, Options, coco_file, open_form
 
-__all__ = ["FORMS", "TO", "Options", "open_form"]
+__all__ = ["FORMS", "TO", "Options", "coco_file", "open_form"]

@@ -19,7 +19,7 @@ from iog.forms.pictures import Form, Picture
 from iog.forms.voc import VocBoxes
 from iog.forms.yolo import YoloBoxes, write_yolo
 
-__all__ = ["FORMS", "TO", "FileForm", "Options", "open_form"]
+__all__ = ["FORMS", "TO", "FileForm", "Options", "coco_file", "open_form"]
 
 FORMS: Final = "coco:PATH, cvat:PATH, cvat-masks:PATH, voc:PATH, yolo:PATH, each with ,IMAGES"
 TO: Final = ("coco", "cvat-masks", "yolo")
@@ -74,6 +74,16 @@ def open_form(
         return form, cast("Sink", form)
     form = _opened(kind, path, images, None, options)
     return form, _Conversion(cast("Form", form), to or same, out, options)
+
+
+def coco_file(path: Path, images: Path, out: Path, options: Options) -> tuple[FileForm, Sink]:
+    """Source and sink of a COCO file, whatever its name.
+
+    Raises:
+        DatasetError, OSError: see ``CocoBoxes``.
+    """
+    form = _CocoFile(path, images, out, options)
+    return form, form
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,10 @@ def _opened(
 def _parse(spec: str) -> tuple[str, Path, Path | None]:
     kind, _, where = spec.partition(":")
     path, comma, images = where.partition(",")
-    if kind not in ("coco", "cvat", "cvat-masks", "voc", "yolo") or not path or (comma and not images):
+    if (
+        kind not in ("coco", "cvat", "cvat-masks", "voc", "yolo")
+        or not path
+        or (comma and not images)
+    ):
         raise DatasetError(f"{spec!r} names no data set; give one of {FORMS}.")
     return kind, Path(path), Path(images) if images else None
