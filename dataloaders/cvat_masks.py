@@ -110,18 +110,21 @@ class Export:
         return objects, labels
 
     def photo(self, image_id: str) -> Path:
-        # The name to complain about when there is none.
+        """The photograph's file, or the one to complain about."""
         expected = self._root / "JPEGImages" / f"{image_id}.jpg"
         return self._photos.get(image_id, expected)
 
     def annotations(self, image_id: str) -> tuple[Path, ...]:
+        """The files that say of a photograph's objects."""
         maps = (self._map("SegmentationObject", image_id), self._map("SegmentationClass", image_id))
         return (*maps, self._labels) if self._labels.is_file() else maps
 
     def instances(self, image_id: str) -> NDArray[np.int16]:
+        """Numbers of objects, int16 [H, W]: 0 background, ``VOID`` void."""
         return self._read(image_id)[0]
 
     def objects(self, image_id: str) -> list[Instance]:
+        """The objects with their labels."""
         instances, classes = self._read(image_id)
         return [
             Instance(number, self._names.get(int(classes.flat[place]), ""))
