@@ -32,6 +32,9 @@ class Files(Protocol):
     def names(self) -> list[str]:
         """All of them, sorted."""
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+
     def open(self, name: str) -> BinaryIO:
         """One of them.
 
@@ -58,6 +61,9 @@ class _Folder:
         found = (path for path in self.where.rglob("*") if path.is_file())
         return sorted(path.relative_to(self.where).as_posix() for path in found)
 
+    def has(self, name: str) -> bool:
+        return (self.where / _inside(name)).is_file()
+
     def open(self, name: str) -> BinaryIO:
         return self.on_disk(name).open("rb")
 
@@ -78,6 +84,9 @@ class _Zip:
     def names(self) -> list[str]:
         listed = _opened(str(self.where), os.getpid()).infolist()
         return sorted(each.filename for each in listed if not each.is_dir())
+
+    def has(self, name: str) -> bool:
+        return _inside(name) in _opened(str(self.where), os.getpid()).NameToInfo
 
     def open(self, name: str) -> BinaryIO:
         try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from iog.bulk.records import ImageFile
 from iog.forms.files import IMAGE_ENDINGS, Files, open_files
 
 __all__ = ["Images"]
+
+_ANY_CASE = (*IMAGE_ENDINGS, *(ending.upper() for ending in IMAGE_ENDINGS))
 
 
 class Images:
@@ -29,29 +30,30 @@ class Images:
         """Those of a folder or archive of their own, or those of the data set."""
         return cls(open_files(images), ("", *roots)) if images is not None else cls(files, roots)
 
-    @cached_property
-    def _known(self) -> dict[str, str]:
-        """File names by themselves, and without their endings: CVAT names a video's frames so."""
-        found: dict[str, str] = {}
-        for name in self._files.names():
-            stem, dot, ending = name.rpartition(".")
-            if dot + ending.lower() in IMAGE_ENDINGS:
-                found[name] = name
-                found.setdefault(stem, name)
-        return found
-
     def listed(self) -> list[str]:
         """All image files, sorted."""
-        return sorted(set(self._known.values()))
+        return [name for name in self._files.names() if name.lower().endswith(IMAGE_ENDINGS)]
 
     def find(self, name: str, *folders: str) -> ImageFile:
-        """The file of a name; ``folders`` may lie between the root and it, such as a subset.
+        """The file of a name, with its ending or without: CVAT leaves it out for a video's frames.
 
-        It need not be there: then whoever reads it fails.
+        Args:
+            name: as the annotations have it.
+            folders: what may lie between the root and it, such as a subset.
+
+        Returns:
+            The file. It need not be there: then whoever reads it fails.
+
+        Raises:
+            DatasetError: the name leads out of the data set.
         """
-        for root in self._roots:
-            for folder in (*filter(None, folders), ""):
-                path = str(PurePosixPath(root, folder, name))
-                if path in self._known:
-                    return self._files.image(self._known[path])
+        places = [
+            str(PurePosixPath(root, folder, name))
+            for root in self._roots
+            for folder in (*filter(None, folders), "")
+        ]
+        for ending in ("", *_ANY_CASE):
+            for place in places:
+                if self._files.has(place + ending):
+                    return self._files.image(place + ending)
         return self._files.image(str(PurePosixPath(self._roots[0], name)))
