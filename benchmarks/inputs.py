@@ -58,7 +58,7 @@ class RequestFiles:
         )
         points = _spiral(((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0, y1 - y0), clicks)
         request: dict[str, object] = {
-            "image": base64.b64encode(self._photo(size)).decode(),
+            "image": base64.b64encode(self.photo(size)).decode(),
             "obj_bbox": [[x0, y0], [x1, y1]],
             "pos_points": [p for n, p in enumerate(points) if n % 3 != 2],
             "neg_points": [p for n, p in enumerate(points) if n % 3 == 2],
@@ -70,7 +70,7 @@ class RequestFiles:
         path.write_text(json.dumps(request))
         return path
 
-    def _photo(self, size: SizeWH) -> bytes:
+    def photo(self, size: SizeWH) -> bytes:
         """The example photograph at another size, with grain, for enlarged it would have none."""
         path = self._folder / f"{size[0]}x{size[1]}.jpg"
         if not path.exists():

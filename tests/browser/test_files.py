@@ -1,0 +1,168 @@
+"""What may be taken along: masks, cut-outs, COCO, lines for curl and Python; and brought back."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from tests.browser.asking import decoded, mask_of, overlap
+from tests.browser.hosting import Host
+from tests.browser.workbench import INSIDE, Workbench
+from tests.conftest import ROOT
+
+CUP, IN_CUP = (130, 50, 480, 370), (300, 200)
+PLATE, IN_PLATE = (20, 180, 160, 390), (100, 300)
+
+
+@pytest.fixture
+def two(bench: Workbench) -> Workbench:
+    bench.open_example("coffee").box(CUP).click(*IN_CUP)
+    bench.page.get_by_label("Label").fill("cup")
+    bench.page.get_by_label("Label").press("Enter")
+    bench.button("New object").click()
+    return bench.box(PLATE).click(*IN_PLATE)
+
+
+def read(written: dict[str, Any], folder: Path) -> COCO:
+    """The file as pycocotools reads it."""
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(written))
+    return COCO(path)
+
+
+def test_a_mask_and_a_cut_out(bench: Workbench, examples: Path) -> None:
+    bench.open_example().box().click(*INSIDE)
+    mask = bench.mask()
+
+    name, content = bench.saved("Cut-out PNG")
+
+    assert name.endswith(".png")
+    assert "astronaut" in name
+    cut = Image.open(io.BytesIO(content))
+    assert cut.mode == "RGBA"
+    photo = np.array(Image.open(examples / "astronaut.jpg").convert("RGB"), int)
+    pixels = np.array(cut, int)
+    whole = np.zeros((*mask.shape, 4), int)
+    if pixels.shape == whole.shape:
+        whole = pixels
+    else:  # the tight box of the mask
+        rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+        whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = pixels
+    assert np.array_equal(whole[..., 3], mask * 255)
+    # Decoders of JPEG differ in the last bits.
+    assert np.abs(whole[..., :3] - photo)[mask].max() <= 8
+
+
+@pytest.mark.parametrize("form", ["RLE", "Polygons"])
+def test_several_objects_in_one_coco_file(
+    two: Workbench, host: Host, examples: Path, tmp_path: Path, form: str
+) -> None:
+    photo = examples / "coffee.jpg"
+    truth = [mask_of(host.url, photo, CUP, [IN_CUP]), mask_of(host.url, photo, PLATE, [IN_PLATE])]
+
+    data = read(two.coco(form), tmp_path)
+
+    (image,) = data.loadImgs(data.getImgIds())
+    assert (image["file_name"], image["width"], image["height"]) == ("coffee.jpg", 600, 400)
+    annotations = data.loadAnns(data.getAnnIds())
+    assert len(annotations) == len({each["id"] for each in annotations}) == 2
+    names = [data.loadCats(each["category_id"])[0]["name"] for each in annotations]
+    assert names == ["cup", "object"]
+    for annotation, mask in zip(annotations, truth, strict=True):
+        written = data.annToMask(annotation).astype(bool)
+        if form == "RLE":
+            assert np.array_equal(written, mask)
+            assert annotation["area"] == np.count_nonzero(mask)
+        else:
+            assert overlap(written, mask) > 0.95
+        x, y, width, height = annotation["bbox"]
+        columns, rows = np.nonzero(mask.any(0))[0], np.nonzero(mask.any(1))[0]
+        tight = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        assert (x, y, x + width, y + height) == pytest.approx(tight, abs=2)
+        assert annotation["image_id"] == image["id"]
+
+
+def test_the_tolerance_takes_corners_away(two: Workbench) -> None:
+    def corners() -> int:
+        return sum(
+            len(ring)
+            for each in two.coco("Polygons")["annotations"]
+            for ring in each["segmentation"]
+        )
+
+    two.page.get_by_role("radio", name="Polygons").check(force=True)
+    slider = two.page.get_by_role("slider", name="Tolerance")
+    slider.fill("0")
+    exact = corners()
+    slider.fill("4")
+    assert corners() < exact / 5
+
+
+@pytest.mark.parametrize("form", ["RLE", "Polygons"])
+def test_a_coco_file_is_opened_again_and_corrected(
+    two: Workbench, examples: Path, tmp_path: Path, form: str
+) -> None:
+    before = two.coco(form)
+    path = tmp_path / "again.json"
+    path.write_text(json.dumps(before))
+
+    two.page.reload()
+    two.open_file(examples / "coffee.jpg").open_file(path)
+
+    assert [name.split(",")[0] for name in two.objects()] == ["cup", "Object 2"]
+    again = two.coco("RLE")
+    masks = [decoded(each["segmentation"]) for each in again["annotations"]]
+    truth = [read(before, tmp_path).annToMask(each).astype(bool) for each in before["annotations"]]
+    for mask, expected in zip(masks, truth, strict=True):
+        assert overlap(mask, expected) > (0.999 if form == "RLE" else 0.95)
+
+    two.page.locator("#objects .pick").first.click()
+    two.click(450, 330, remove=True)
+    corrected = decoded(two.coco("RLE")["annotations"][0]["segmentation"])
+    assert not np.array_equal(corrected, masks[0])
+    assert overlap(corrected, masks[0]) > 0.5
+
+
+def test_the_line_for_curl_gives_the_mask_on_screen(
+    bench: Workbench, examples: Path, tmp_path: Path
+) -> None:
+    bench.open_file(examples / "astronaut.jpg").box().click(*INSIDE).click(330, 480, remove=True)
+    mask = bench.mask()
+    line, _ = bench.code()
+    (tmp_path / "astronaut.jpg").write_bytes((examples / "astronaut.jpg").read_bytes())
+
+    ran = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+
+    answer = json.loads(ran.stdout or next(tmp_path.glob("*.json")).read_text())
+    found = answer["rle"] if "rle" in answer else answer["objects"][0]["rle"]
+    assert np.array_equal(decoded(found), mask)
+
+
+def test_the_lines_for_python_give_the_mask_on_screen(
+    bench: Workbench, examples: Path, tmp_path: Path, plain_environment: dict[str, str]
+) -> None:
+    bench.open_file(examples / "astronaut.jpg").box().click(*INSIDE).click(330, 480, remove=True)
+    mask = bench.mask()
+    _, lines = bench.code()
+    (tmp_path / "astronaut.jpg").write_bytes((examples / "astronaut.jpg").read_bytes())
+
+    show = "\nimport sys, json\nsys.stdout.write('\\n' + json.dumps(mask.rle()))\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", lines + show],
+        cwd=tmp_path,
+        env={**plain_environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert np.array_equal(decoded(json.loads(ran.stdout.splitlines()[-1])), mask)
