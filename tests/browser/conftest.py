@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from benchmarks.page import MISSING, chromium, find_chromium
 from tests.browser.hosting import Host
@@ -43,6 +43,7 @@ def host(plain_environment: dict[str, str]) -> Iterator[Host]:
 def browser() -> Iterator[Browser]:
     if find_chromium() is None:
         pytest.skip(MISSING)
+    expect.set_options(timeout=SECONDS * 1000)
     with chromium() as opened:
         yield opened
 

@@ -111,7 +111,7 @@ def test_a_worker_that_dies_in_a_request_costs_no_click(
     bench.open_example().box().click(*INSIDE)
     with own_host.worker_held():
         bench.press(*CORRECTION, remove=True)
-        bench.page.wait_for_function("document.documentElement.dataset.state !== 'ready'")
+        state(bench, "waiting")
         own_host.kill_worker()
 
     assert np.array_equal(bench.settled().mask(), expected())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,7 @@ def masks() -> list[Mask]:
         ~ring,
         *(chance.random((int(h), int(w))) < p for h, w, p in [(1, 40, 0.5), (40, 1, 0.5)]),
         *(chance.random((31, 23)) < p for p in (0.02, 0.3, 0.5, 0.9)),
-        np.kron(chance.random((40, 60)) < 0.4, np.ones((25, 30), bool)),
+        np.kron(chance.random((20, 30)) < 0.4, np.ones((25, 30), bool)),
     ]
 
 
@@ -83,30 +84,33 @@ def test_outlines_enclose_exactly_the_mask(page: Page) -> None:
             const pen = canvas.getContext("2d");
             pen.fill(Mask.ofRle(rle).path, "evenodd");
             const { data } = pen.getImageData(0, 0, width, height);
-            return Array.from({ length: width * height }, (_, i) => data[4 * i + 3]);
+            const alpha = data.filter((_, i) => i % 4 === 3);
+            return btoa(Array.from(alpha, value => String.fromCharCode(value)).join(""));
           });
         }""",
         rles,
     )
 
     for mask, alpha in zip(masks(), found, strict=True):
-        drawn = np.array(alpha).reshape(mask.shape)
+        drawn = np.frombuffer(base64.b64decode(alpha), np.uint8).reshape(mask.shape)
         assert set(np.unique(drawn)) <= {0, 255}
         assert np.array_equal(drawn > 0, mask)
 
 
-@pytest.mark.parametrize("length", [0, 1, 55, 56, 63, 64, 65, 1000, 100_003])
-def test_the_digest_is_sha_256_without_the_browser_s_own_too(page: Page, length: int) -> None:
-    content = np.random.default_rng(length).bytes(length)
+def test_the_digest_is_sha_256_without_the_browser_s_own_too(page: Page) -> None:
+    lengths = (0, 1, 55, 56, 63, 64, 65, 1000, 100_003)
+    contents = [np.random.default_rng(length).bytes(length) for length in lengths]
 
     found = page.evaluate(
-        """async bytes => {
+        """async contents => {
           const { sha256, sha256Of } = await import("/static/js/digest.js");
-          const given = Uint8Array.from(bytes);
           const hex = digest => Array.from(digest, b => b.toString(16).padStart(2, "0")).join("");
-          return [await sha256(given.buffer), hex(sha256Of(given))];
+          return Promise.all(contents.map(async text => {
+            const given = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+            return [await sha256(given.buffer), hex(sha256Of(given))];
+          }));
         }""",
-        list(content),
+        [base64.b64encode(content).decode() for content in contents],
     )
 
-    assert found == [hashlib.sha256(content).hexdigest()] * 2
+    assert found == [[hashlib.sha256(content).hexdigest()] * 2 for content in contents]

@@ -12,6 +12,8 @@ from tests.browser.workbench import Workbench
 
 CUP, SPOON = (130, 50, 480, 370), (20, 180, 160, 390)
 IN_CUP, IN_SPOON = (300, 200), (100, 300)
+# Without a click on them.
+ON_CUP, ON_SPOON = (330, 230), (80, 280)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def test_a_second_object_has_a_name_a_colour_and_a_score_of_its_own(two: Workben
     assert re.fullmatch(r"cup, score 0\.\d\d", names[0])
     assert re.fullmatch(r"Object 2, score 0\.\d\d", names[1])
     assert two.clicks() == ["Click 1, add, at 100, 300"]
-    cup, spoon = two.painted(*IN_CUP), two.painted(*IN_SPOON)
+    cup, spoon = two.painted(*ON_CUP), two.painted(*ON_SPOON)
     assert cup[3] > 30
     assert spoon[3] > 30
     assert cup[:3] != spoon[:3]
@@ -42,12 +44,12 @@ def test_a_drag_beside_a_box_draws_the_next_object(bench: Workbench) -> None:
 
 
 def test_a_colour_is_chosen(two: Workbench) -> None:
-    before = two.painted(*IN_SPOON)
+    before = two.painted(*ON_SPOON)
 
     two.page.get_by_role("radio", name="Yellow").check(force=True)
     two.settled()
 
-    red, green, blue, _ = two.painted(*IN_SPOON)
+    red, green, blue, _ = two.painted(*ON_SPOON)
     assert (red, green, blue) != before[:3]
     assert min(red, green) > blue
 
@@ -55,11 +57,11 @@ def test_a_colour_is_chosen(two: Workbench) -> None:
 def test_an_object_is_hidden_and_shown(two: Workbench) -> None:
     two.button("Hide cup").click()
     two.settled()
-    assert two.painted(*IN_CUP)[3] == 0
-    assert two.painted(*IN_SPOON)[3] > 0
+    assert two.painted(*ON_CUP)[3] == 0
+    assert two.painted(*ON_SPOON)[3] > 0
     two.button("Show cup").click()
     two.settled()
-    assert two.painted(*IN_CUP)[3] > 0
+    assert two.painted(*ON_CUP)[3] > 0
 
 
 def test_an_object_is_chosen_corrected_and_deleted(two: Workbench) -> None:

@@ -16,13 +16,15 @@ from playwright.sync_api import FilePayload, Locator, Page, Request, expect
 
 from benchmarks.page import place
 
-__all__ = ["BOX", "INSIDE", "SECONDS", "Workbench"]
+__all__ = ["BOX", "INSIDE", "ON_HER", "SECONDS", "Workbench"]
 
 Box = tuple[float, float, float, float]
 BOX: Box = (5, 4, 370, 510)
 """Around the astronaut of the example."""
 INSIDE = (190.0, 320.0)
 """A click on her."""
+ON_HER = (150.0, 400.0)
+"""A point of her with no click on it."""
 SECONDS = 30.0
 """Until something that a test waits for has failed: a busy machine may take long."""
 
