@@ -224,7 +224,9 @@ def connect(url: str) -> Server:
     except CvatSdkException as error:
         raise SettingsError(str(error)) from error
     server = Server(address, credentials)
-    server.read(lambda client: client.api_client.users_api.retrieve_self(_parse_response=False))
+    server.read(
+        lambda client: _content(client.api_client.users_api.retrieve_self(_parse_response=False))
+    )
     return server
 
 
