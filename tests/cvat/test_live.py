@@ -14,54 +14,16 @@ from cvat_sdk.core.client import AccessTokenCredentials
 from cvat_sdk.masks import decode_mask
 
 from iog.bulk.journal import Journal
-from iog.bulk.records import BoxedImage, Failure, ImageOutcome, MaskRow, Outcome
+from iog.bulk.records import BoxedImage, ImageOutcome, MaskRow
 from iog.cvat import live
 from iog.cvat.masks import Stored
 from iog.cvat.rectangles import Scope
 from iog.cvat.server import Server
 from iog.errors import DatasetError, SettingsError
-from iog.image import Image
-from iog.masks import Mask
+from tests.cvat.ellipses import HEIGHT, WIDTH, Ellipses, ellipse
 from tests.cvat.stand_in import TOKEN, Fault, StandIn, StandInJob, serving
 
-HEIGHT, WIDTH = 48, 64
 PATCH = "/annotations"
-
-
-class Ellipses:
-    """A mapper without a network: the ellipse in each box, scored by the frame's brightness."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.seen: list[int] = []
-        self._stop_after = stop_after
-
-    def map(self, images: Iterator[BoxedImage]) -> Iterator[ImageOutcome]:
-        for image in images:
-            if self._stop_after is not None and len(self.seen) >= self._stop_after:
-                raise KeyboardInterrupt
-            self.seen += [each.number for each in image.objects]
-            assert callable(image.image)
-            try:
-                pixels = Image(image.image()).pixels()
-            except OSError as error:
-                yield ImageOutcome.failed(image, str(error))
-                continue
-            score = float(pixels.mean() / 255)
-            yield ImageOutcome(
-                image, tuple((each.number, _ellipse(each.box, score)) for each in image.objects)
-            )
-
-    def close(self) -> None:
-        return
-
-
-def _ellipse(box: tuple[float, float, float, float], score: float) -> Outcome:
-    x1, y1, x2, y2 = box
-    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    inside = ((x - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1)) ** 2 < 0.25
-    mask = Mask.from_array(inside)
-    row = MaskRow.of(mask)
-    return MaskRow(row.size, row.counts, row.box, row.area, score) if mask.area else Failure("No.")
 
 
 @pytest.fixture
@@ -207,7 +169,7 @@ def test_masks_are_added_with_all_that_their_rectangles_have(
         assert mask["source"] == "semi-auto"
         assert mask["score"] == pytest.approx((40 + mask["frame"]) / 255, abs=1e-3)
         drawn = decode_mask(mask["points"], image_width=WIDTH, image_height=HEIGHT)
-        outcome = _ellipse(tuple(rectangle["points"]), 1.0)
+        outcome = ellipse(tuple(rectangle["points"]), 1.0)
         assert isinstance(outcome, MaskRow)
         np.testing.assert_array_equal(drawn, outcome.mask().array)
 
