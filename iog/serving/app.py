@@ -58,6 +58,7 @@ _HELP: Final = {
     "metrics": "GET /metrics",
     "openapi": "GET /openapi.json",
 }
+_NAMED: Final = ("model", "engine", "version", "threshold")
 _STOPPING: Final = refusal(503, "stopping", "The server is being stopped.", hint="Send it again.")
 
 
@@ -161,7 +162,7 @@ class _Endpoints:
         return _json(200 if pool.alive else 503, status)
 
     def _about(self) -> dict[str, object]:
-        return {key: self._pool.about.get(key) for key in ("model", "engine", "version")}
+        return {key: self._pool.about.get(key) for key in _NAMED}
 
     async def openapi(self, request: Request) -> Response:
         return _json(200, openapi())

@@ -107,6 +107,7 @@ class Health(TypedDict):
     model: str | None
     engine: str | None
     version: str | None
+    threshold: float | None
 
 
 _REASONS = {

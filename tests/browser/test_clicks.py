@@ -134,6 +134,19 @@ def test_the_threshold_is_live(bench: Workbench, host: Host, examples: Path) -> 
     assert np.array_equal(bench.settled().mask(), expected)
 
 
+def test_the_threshold_starts_with_that_of_the_server(bench: Workbench) -> None:
+    def other(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"threshold": 0.4})
+
+    bench.page.route("**/health", other)
+    bench.page.reload()
+    bench.open_example().box()
+
+    expect(bench.page.get_by_role("slider", name="Threshold")).to_have_value("0.4")
+    assert "threshold" not in bench.asked[-1]
+
+
 def test_hovering_shows_what_a_click_would_give(bench: Workbench) -> None:
     bench.open_example("coffee").box((130, 50, 480, 370))
     asked = len(bench.asked)

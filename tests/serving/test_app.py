@@ -243,13 +243,13 @@ def test_a_body_of_very_many_values_is_refused_undecoded(serve: Serve) -> None:
 
 
 def test_health_help_and_metrics_name_what_runs(serve: Serve) -> None:
-    about = {"model": "iog-lite", "engine": "torch", "version": "1.2", "device": "cpu"}
+    named = {"model": "iog-lite", "engine": "torch", "version": "1.2", "threshold": 0.4}
+    about = {**named, "device": "cpu"}
 
     def init_context(context: nuclio_sdk.Context) -> None:
         context.user_data.about = about
 
     client = serve(echo, init_context=init_context).client
-    named = {"model": "iog-lite", "engine": "torch", "version": "1.2"}
 
     workers = {"workers": 1, "ready": 1}
     assert client.get("/health").json() == {"status": "ok", **workers, **named}

@@ -58,6 +58,7 @@ export class Connection extends EventTarget {
     try {
       const about = await health();
       this.about = about;
+      this.dispatchEvent(new Event("about"));
       this.#become(about.alive ? "ok" : "loading");
     } catch {
       this.#become("lost");

@@ -42,7 +42,7 @@ desk.addEventListener("change", () => hint());
 viewport.addEventListener("change", () => {
   byId("zoom").textContent = `${Math.round(viewport.scale * 100)} %`;
 });
-connection.addEventListener("change", () => {
+connection.addEventListener("about", () => {
   const { model, engine, version, threshold } = connection.about;
   byId("about").textContent = model ? `${model}, ${engine}, version ${version}` : "";
   if (typeof threshold === "number") panel.threshold = threshold;
