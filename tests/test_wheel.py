@@ -81,7 +81,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert modules == {"main.py", "model_handler.py", "networks", "dataloaders", "iog"}
     folders = {Path(name).parts[1] for name in others}
     assert {Path(name).parts[0] for name in others} == {"iog"}
-    assert folders == {"models", "serving", "training"}
+    assert folders == {"bulk", "models", "serving", "training"}
 
 
 def test_the_page_is_in_it_file_by_file(wheel: Path) -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -35,23 +35,34 @@ def _children() -> list[psutil.Process]:
     ]
 
 
+@pytest.fixture
+def workers() -> Callable[[], list[psutil.Process]]:
+    """Lists the worker processes since the test began: other tests may keep a server."""
+    before = _children()
+    return lambda: [child for child in _children() if child not in before]
+
+
 def _by_number(found: Iterator[ImageOutcome]) -> dict[int, ImageOutcome]:
     listed = list(found)
     assert len({each.image.number for each in listed}) == len(listed)
     return {each.image.number: each for each in listed}
 
 
-def test_every_image_is_answered_once(mapper: LocalMapper) -> None:
+def test_every_image_is_answered_once(
+    mapper: LocalMapper, workers: Callable[[], list[psutil.Process]]
+) -> None:
     images = [image(number, objects=number % 3) for number in range(50)]
     found = _by_number(mapper.map(iter(images)))
     assert found == {each.number: outcomes_of(each) for each in images}
     mapper.close()
-    assert not _children()
+    assert not workers()
 
 
-def test_without_images_no_worker_starts(mapper: LocalMapper) -> None:
+def test_without_images_no_worker_starts(
+    mapper: LocalMapper, workers: Callable[[], list[psutil.Process]]
+) -> None:
     assert list(mapper.map(iter(()))) == []
-    assert not _children()
+    assert not workers()
 
 
 def test_images_are_taken_as_they_are_needed(mapper: LocalMapper) -> None:
@@ -96,12 +107,14 @@ def test_an_image_whose_worker_died_by_chance_is_done_again(
     assert _by_number(mapper.map(iter(images)))[5] == outcomes_of(images[5])
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_with_its_own_error() -> None:
+def test_a_model_that_cannot_be_loaded_ends_it_with_its_own_error(
+    workers: Callable[[], list[psutil.Process]],
+) -> None:
     mapper = LocalMapper(ToyTask("missing"), 2)
     with pytest.raises(ValueError, match="no such model"):
         list(mapper.map(iter([image(1), image(2)])))
     mapper.close()
-    assert not _children()
+    assert not workers()
 
 
 def test_a_worker_that_dies_while_it_loads_ends_it() -> None:
