@@ -15,9 +15,11 @@ __all__ = ["Cache", "Namespace"]
 
 V = TypeVar("V")
 
-Namespace = Literal["file", "image", "pixels", "window", "crop", "interior"]
+Namespace = Literal["file", "image", "pixels", "window", "crop", "first", "interior"]
 """``file``: the bytes of files, for requests that name their digest. ``image``: headers of files.
 ``pixels``: read images. ``window``: an image's windows into crops. ``crop``: encoded crops.
+``first``: the masks of first clicks, which corrections start from. ``interior``: the inside points
+of boxes without a click."""
 ``interior``: the inside points of boxes without a click."""
 _NAMESPACES: Final = get_args(Namespace)
 

@@ -80,6 +80,8 @@ class Mask:
     did not come from a ``Predictor``."""
     origin: Hashable = field(default=None)
     """Tells a predictor whether the mask is its own, of the image that it has."""
+    start: Mask | None = None
+    """The mask from elsewhere that it corrects, for networks that read one."""
 
     @classmethod
     def from_array(cls, array: ArrayLike) -> Mask:
@@ -203,7 +205,7 @@ class Mask:
         if pixels is self.pixels:
             return self
         changed = Mask.of_region(pixels, (self.left, self.top), self.size, score=self.score)
-        return replace(changed, prompt=self.prompt, origin=self.origin)
+        return replace(changed, prompt=self.prompt, origin=self.origin, start=self.start)
 
     def polygon(self, tolerance: float = 0.0) -> list[Polygon]:
         """Outlines of all components (pixels that touch at a corner belong together).

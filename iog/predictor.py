@@ -159,12 +159,13 @@ class Predictor(Generic[Encoded]):
         thickest, its most interior pixel is taken instead, in a second pass. Background clicks
         correct the mask but do not move the point.
 
-        The networks have no input for a mask, so ``mask_input`` becomes prompts. A mask that this
-        predictor made of this image remembers its box and clicks, not threshold and cleaning: your
-        clicks continue them, and cost the decoder only. A new box drops clicks on the object that
-        lie outside it. Open an array once as ``Image``, so that it is known again. Any other mask
-        becomes its tight box (unless you give one), its most interior pixel, and up to 8 clicks
-        where the prediction differs most from the mask.
+        ``mask_input``: a mask that this predictor made of this image remembers its box and clicks,
+        not threshold and cleaning: your clicks continue them, and cost the decoder only. A new box
+        drops clicks on the object that lie outside it. Open an array once as ``Image``, so that it
+        is known again. Of any other mask, the box (unless you give one) is its tight box, widened
+        to your clicks on the object, and the inside point its most interior pixel. Some networks
+        read the mask itself, as a third map beside the clicks. For the others it becomes up to 8
+        clicks where the prediction differs most from the mask.
 
         Args:
             box: x1, y1, x2, y2 in image pixels, two opposite corners; clamped to the image.
@@ -188,21 +189,22 @@ class Predictor(Generic[Encoded]):
         threshold = self.threshold if threshold is None else _checked(threshold)
         wanted = None if box is None else clamped_box(one_box(box), None, image.size)
         if mask_input is not None:
-            start = self._prompt_from(mask_input, wanted, image)
+            prompt, start = self._prompt_from(mask_input, wanted, image)
             prompt = replace(
-                start,
-                pos_points=(*start.pos_points, *positive),
-                neg_points=(*start.neg_points, *negative),
+                prompt,
+                box=prompt.box if wanted or start is None else _around(prompt.box, positive),
+                pos_points=(*prompt.pos_points, *positive),
+                neg_points=(*prompt.neg_points, *negative),
             )
         elif wanted is not None:
-            prompt = Prompt(wanted, tuple(positive), tuple(negative))
+            prompt, start = Prompt(wanted, tuple(positive), tuple(negative)), None
         else:
             raise UnusableRequest(
                 "missing_box",
                 "There is no box around the object.",
                 hint="Give a box, or a mask to start from.",
             )
-        return self._mask(image, prompt, threshold, largest=largest, fill_holes=fill_holes)
+        return self._mask(image, prompt, threshold, start, largest=largest, fill_holes=fill_holes)
 
     def predict_boxes(
         self,
@@ -249,32 +251,34 @@ class Predictor(Generic[Encoded]):
         image: Image,
         prompt: Prompt,
         threshold: float,
+        start: Mask | None = None,
         *,
         largest: int | None,
         fill_holes: float | None,
     ) -> Mask:
-        start, opened = time.perf_counter(), image.open_ms
-        probability, crop, inside = self._probability(image, prompt)
+        began, opened = time.perf_counter(), image.open_ms
+        probability, crop, inside = self._probability(image, prompt, start)
         middle = time.perf_counter()
         mask = _pasted(probability, crop, image.size, threshold)
         if not prompt.pos_points:
             prompt = replace(prompt, pos_points=(_image_point(crop, inside),))
-        mask = replace(mask, prompt=prompt, origin=(self._id, image.key))
+        mask = replace(mask, prompt=prompt, origin=(self._id, image.key), start=start)
         if largest is not None or fill_holes is not None:
             mask = mask.cleaned(largest=largest, fill_holes=fill_holes)
-        self.timings["network"] += (middle - start) * 1e3 - (image.open_ms - opened)
+        self.timings["network"] += (middle - began) * 1e3 - (image.open_ms - opened)
         self.timings["paste"] += (time.perf_counter() - middle) * 1e3
         return mask
 
     def _probability(
-        self, image: Image, prompt: Prompt
+        self, image: Image, prompt: Prompt, start: Mask | None = None
     ) -> tuple[NDArray[np.float32], Crop, PixelXY]:
         """Probability [S, S] in the network frame, its crop, and the inside point used."""
         crop = Crop.around(prompt.box, self.rule)
         inside = [crop.pixel(point) for point in prompt.pos_points]
         outside = [crop.pixel(point) for point in prompt.neg_points]
+        previous = None if start is None else _cropped(start, crop)
         if inside:
-            return self._run(image, crop, inside, outside), crop, inside[0]
+            return self._run(image, crop, inside, outside, previous), crop, inside[0]
         x1, y1, x2, y2 = crop.box
         centre = crop.pixel(((x1 + x2) / 2, (y1 + y2) / 2))
         first: list[NDArray[np.float32]] = []
@@ -294,9 +298,14 @@ class Predictor(Generic[Encoded]):
         return self._run(image, crop, [interior], outside), crop, interior
 
     def _run(
-        self, image: Image, crop: Crop, inside: Sequence[PixelXY], outside: Sequence[PixelXY]
+        self,
+        image: Image,
+        crop: Crop,
+        inside: Sequence[PixelXY],
+        outside: Sequence[PixelXY],
+        previous: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """One pass: network-frame clicks in, probability [S, S] out."""
+        """One pass: network-frame clicks, and a mask to correct, in; probability [S, S] out."""
         rule = self.rule
         corners = crop.outside_points()
         key: tuple[Hashable, ...]
@@ -319,23 +328,37 @@ class Predictor(Generic[Encoded]):
             return self._engine.encode(np.concatenate([window.transpose(2, 0, 1), maps]))
 
         encoded = self.cache.get_or_compute("crop", key, encode, nbytes=self._engine.nbytes)
-        return self._engine.decode(encoded, clicks)
+        if self._engine.click_maps == 2:
+            return self._engine.decode(encoded, clicks)
+        if previous is None and (inside[1:] or outside):
+            # Corrections start from the mask of the first click, so their order does not count.
+            previous = self.cache.get_or_compute(
+                "first",
+                key,
+                lambda: self._engine.decode(encoded, _with_mask(maps, None)),
+                nbytes=lambda mask: mask.nbytes,
+            )
+        return self._engine.decode(encoded, _with_mask(clicks, previous))
 
-    def _prompt_from(self, mask_input: MaskLike, box: Box | None, image: Image) -> Prompt:
-        """The prompt that gave a mask, or one that gives nearly the same."""
+    def _prompt_from(
+        self, mask_input: MaskLike, box: Box | None, image: Image
+    ) -> tuple[Prompt, Mask | None]:
+        """The prompt that gave a mask, or one to correct it with, and then the mask."""
         mask = _as_mask(mask_input)
         if mask.prompt is not None and mask.origin == (self._id, image.key):
-            return mask.prompt if box is None else mask.prompt.moved(box)
+            return mask.prompt if box is None else mask.prompt.moved(box), mask.start
         if mask.size != image.size:
             raise ValueError(f"The mask is {mask.size}, the image {image.size} (height, width).")
         if mask.box is None:
             raise ValueError("The mask is empty.")
         x0, y0, x1, y1 = mask.box
         crop = Crop.around(box or (x0, y0, x1, y1), self.rule)
-        wanted = crop.extract(mask.array.view(np.uint8)) >= 0.5
+        wanted = _cropped(mask, crop) >= 0.5
         left, top, right, bottom = crop.box
         centre = crop.pixel(((left + right) / 2, (top + bottom) / 2))
         inside, outside = [most_interior_point(wanted) or centre], list[PixelXY]()
+        if self._engine.click_maps == 3:
+            return Prompt(box or (x0, y0, x1, y1), (_image_point(crop, inside[0]),)), mask
         best, best_iou = (tuple(inside), tuple(outside)), -1.0
         for _ in range(_MASK_CLICKS + 1):
             found = self._run(image, crop, inside, outside) > self.threshold
@@ -347,7 +370,7 @@ class Predictor(Generic[Encoded]):
                 break
             (inside if click.positive else outside).append(click.xy)
         positive, negative = (tuple(_image_point(crop, p) for p in points) for points in best)
-        return Prompt(box or (x0, y0, x1, y1), positive, negative)
+        return Prompt(box or (x0, y0, x1, y1), positive, negative), None
 
 
 def load(
@@ -402,6 +425,26 @@ def load(
     )
     cache = Cache(cache_mb * 2**20)
     return Predictor(started, threshold=threshold, cache=cache, max_pixels=max_pixels)
+
+
+def _cropped(mask: Mask, crop: Crop) -> NDArray[np.float32]:
+    """A mask in the network frame: [S, S], 0..1."""
+    return crop.extract(mask.array.view(np.uint8))
+
+
+def _around(box: Box, points: Sequence[Point]) -> Box:
+    """The box, widened to hold the points."""
+    corners = (box[:2], box[2:], *points)
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _with_mask(
+    clicks: NDArray[np.float32], previous: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Maps of clicks [2, S, S] and, as the third, a mask in 0..1, all in 0..255."""
+    mask = np.zeros_like(clicks[0]) if previous is None else previous * np.float32(255)
+    return np.concatenate([clicks, mask[None]])
 
 
 def _checked(threshold: float) -> float:

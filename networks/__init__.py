@@ -6,29 +6,31 @@ from collections.abc import Callable
 
 from torch import nn
 
-from networks.backbones import MobileNetV1, ResNet101
+from networks.backbones import Backbone, EfficientNetLite2, MobileNetV1, ResNet101
 from networks.main_network import MainNetwork
 from networks.refinement_network import RefinementNetwork
 
 __all__ = ["ARCHITECTURES", "MainNetwork", "RefinementNetwork", "build_network"]
 
 
-def _lite() -> nn.Module:
+def _lite(backbone: Backbone, *, previous_mask: bool) -> nn.Module:
     return RefinementNetwork(
-        MobileNetV1(),
+        backbone,
         decoder_width=96,
         psp_width=256,
         psp_stage_width=128,
         click_widths=(16, 32, 64, 64),
         click_outputs=32,
         click_skips=True,
+        previous_mask=previous_mask,
     )
 
 
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "iog-resnet101": lambda: MainNetwork(ResNet101()),
     "iog-resnet101-refinement": lambda: RefinementNetwork(ResNet101()),
-    "iog-lite": _lite,
+    "iog-lite": lambda: _lite(MobileNetV1(), previous_mask=False),
+    "iog-lite-3": lambda: _lite(EfficientNetLite2(), previous_mask=True),
 }
 
 

@@ -1,6 +1,6 @@
 """Backbones: an image with its guidance maps in, features at strides 4, 8, 16 and 16 out.
 
-Both start from weights trained on ImageNet: three colour channels, widened by two channels of
+All start from weights trained on ImageNet: three colour channels, widened by two channels of
 zeros for the inside and outside guidance maps (IOG, section 3.3).
 """
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.blocks import conv1x1, conv3x3, init_fan_out
+from networks.depthwise import DepthwiseConv
 
 GUIDED_CHANNELS = 5
 """R, G, B, inside map, outside map."""
@@ -74,6 +75,7 @@ class ResNet101(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        self.width = width
         self.channels = (4 * width, 8 * width, 16 * width, 32 * width)
         stride4, stride8, stride16, _ = self.channels
         self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 7, stride=2, padding=3, bias=False)
@@ -151,6 +153,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
+        self.width = width
         self.channels = (4 * width, 8 * width, 16 * width, 32 * width)
         stride4, stride8, stride16, deep = self.channels
         self.pad = nn.ZeroPad2d((0, 1, 0, 1))
@@ -179,3 +182,111 @@ class MobileNetV1(nn.Module):
         stride8 = self.layer2(stride4)
         stride16 = self.layer3(stride8)
         return Features(stride4, stride8, stride16, self.layer4(stride16))
+
+
+class InvertedBottleneck(nn.Module):
+    """EfficientNet's block: widen 1x1, depthwise, narrow 1x1 without activation, shortcut.
+
+    Each convolution has a BatchNorm; there is a shortcut where input and output have one shape.
+    Stride 2 pads one more on the right and at the bottom, as the ImageNet weights were trained.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the result.
+        expansion: channels between, per input channel; 1 leaves the widening out.
+        kernel: of the depthwise convolution, 3 or 5.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        expansion: int = 6,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        planes = expansion * in_channels
+        self.shortcut = stride == 1 and in_channels == out_channels
+        self.expand: nn.Conv2d | None = None
+        if expansion != 1:
+            self.expand = conv1x1(in_channels, planes)
+            self.bn0 = nn.BatchNorm2d(planes, eps=1e-3)
+        reach = kernel // 2
+        self.pad = nn.ZeroPad2d((reach - 1, reach) * 2) if stride == 2 else nn.Identity()
+        self.depthwise = DepthwiseConv(
+            planes,
+            kernel,
+            stride=stride,
+            padding=0 if stride == 2 else dilation * reach,
+            dilation=dilation,
+        )
+        self.bn1 = nn.BatchNorm2d(planes, eps=1e-3)
+        self.project = conv1x1(planes, out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, out_channels, H / stride, W / stride]."""
+        out = x if self.expand is None else F.relu6(self.bn0(self.expand(x)))
+        out = F.relu6(self.bn1(self.depthwise(self.pad(out))))
+        out = self.bn2(self.project(out))
+        return x + out if self.shortcut else out  # type: ignore[no-any-return]
+
+
+class EfficientNetLite2(nn.Module):
+    """EfficientNet-Lite2 up to its seventeenth block, at output stride 16.
+
+    The last two blocks are ImageNet's first two at stride 32. Here the first of them has no
+    stride, and the second is dilated 2 instead. Input as for ``MobileNetV1``.
+
+    Args:
+        width: channels of the first convolution, from which all others follow; 32 is published.
+    """
+
+    full_precision: ClassVar[tuple[str, ...]] = ("conv1", "layer1")
+    """As ``ResNet101.full_precision``."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.width = width
+        first, stride4, stride8, middle, stride16, deep = (
+            max(1, channels * width // 32) for channels in (16, 24, 48, 88, 120, 208)
+        )
+        self.channels = (stride4, stride8, stride16, deep)
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1))
+        self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 3, stride=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(width, eps=1e-3)
+        self.layer1 = nn.Sequential(
+            InvertedBottleneck(width, first, expansion=1),
+            InvertedBottleneck(first, stride4, stride=2),
+            *(InvertedBottleneck(stride4, stride4) for _ in range(2)),
+        )
+        self.layer2 = nn.Sequential(
+            InvertedBottleneck(stride4, stride8, kernel=5, stride=2),
+            *(InvertedBottleneck(stride8, stride8, kernel=5) for _ in range(2)),
+        )
+        self.layer3 = nn.Sequential(
+            InvertedBottleneck(stride8, middle, stride=2),
+            *(InvertedBottleneck(middle, middle) for _ in range(3)),
+            InvertedBottleneck(middle, stride16, kernel=5),
+            *(InvertedBottleneck(stride16, stride16, kernel=5) for _ in range(3)),
+        )
+        self.layer4 = nn.Sequential(
+            InvertedBottleneck(stride16, deep, kernel=5),
+            InvertedBottleneck(deep, deep, kernel=5, dilation=2),
+        )
+        init_fan_out(self)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
+        x = torch.cat([(x[:, :3] - 127.0) / 128.0, x[:, 3:] / 255.0], dim=1)
+        x = F.relu6(self.bn1(self.conv1(self.pad(x))))
+        stride4 = self.layer1(x)
+        stride8 = self.layer2(stride4)
+        stride16 = self.layer3(stride8)
+        return Features(stride4, stride8, stride16, self.layer4(stride16))
+
+
+Backbone = ResNet101 | MobileNetV1 | EfficientNetLite2

@@ -19,7 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from networks.backbones import Bottleneck, Features, MobileNetV1, ResNet101, SeparableConv
+from networks.backbones import (
+    Backbone,
+    Bottleneck,
+    Features,
+    InvertedBottleneck,
+    SeparableConv,
+)
 from networks.blocks import pool, resize
 from networks.decoder import BINS, PSP, CoarseNet, FineBottleneck, FineNet
 from networks.fusing import (
@@ -68,7 +74,12 @@ class FusedNetwork(nn.Module):
         self.backbone = _fused_backbone(network.backbone)
         self.psp = FusedPSP(network.psp4, network.backbone.channels[3])
         self.decoder = FusedDecoder(network.Coarse_net, network.Fine_net)
-        self.clicks = FusedClicks(network) if isinstance(network, RefinementNetwork) else None
+        self.clicks: FusedClicks | None = None
+        self.click_maps = 2
+        """Maps that ``decode`` takes: inside, outside and, with 3, the mask to correct."""
+        if isinstance(network, RefinementNetwork):
+            self.clicks = FusedClicks(network)
+            self.click_maps = network.click_maps
         self.full_precision = (
             *(f"backbone.{name}" for name in self.backbone.full_precision),
             "decoder.predict.sum",
@@ -104,7 +115,7 @@ class FusedNetwork(nn.Module):
         return (self._finish(crop, None, (x.shape[-2], x.shape[-1])),)
 
     def decode(self, crop: EncodedCrop, clicks: Tensor) -> Tensor:
-        """Logits [N, 1, S, S] for the maps of all clicks, float32 [N, 2, S, S], 0..255.
+        """Logits [N, 1, S, S] for the maps of all clicks, float32 [N, click_maps, S, S], 0..255.
 
         Without a click branch the logits are in ``crop`` already, and only the maps' size counts.
         """
@@ -348,10 +359,10 @@ class _Cast(nn.Module):
         return x.to(self.dtype)
 
 
-def _fused_backbone(backbone: ResNet101 | MobileNetV1) -> ResNet101 | MobileNetV1:
+def _fused_backbone(backbone: Backbone) -> Backbone:
     """A backbone of the same kind without BatchNorms."""
     with torch.device("meta"):
-        copy = type(backbone)(backbone.channels[0] // 4).requires_grad_(False)
+        copy = type(backbone)(backbone.width).requires_grad_(False)
     for source, target in zip(backbone.modules(), copy.modules(), strict=True):
         for conv, norm in _conv_norm_names(source):
             setattr(target, conv, fused_layer(getattr(source, conv), getattr(source, norm)))
@@ -365,7 +376,10 @@ def _conv_norm_names(module: nn.Module) -> list[tuple[str, str]]:
         return [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")]
     if isinstance(module, SeparableConv):
         return [("depthwise", "bn1"), ("pointwise", "bn2")]
-    if isinstance(module, ResNet101 | MobileNetV1):
+    if isinstance(module, InvertedBottleneck):
+        widening = [] if module.expand is None else [("expand", "bn0")]
+        return [*widening, ("depthwise", "bn1"), ("project", "bn2")]
+    if isinstance(module, Backbone):
         return [("conv1", "bn1")]
     children = list(module.children())
     shortcut = (

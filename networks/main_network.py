@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from networks.backbones import MobileNetV1, ResNet101
+from networks.backbones import Backbone
 from networks.blocks import resize
 from networks.decoder import PSP, CoarseNet, FineNet, Pyramid
 
@@ -23,7 +23,7 @@ class MainNetwork(nn.Module):
 
     def __init__(
         self,
-        backbone: ResNet101 | MobileNetV1,
+        backbone: Backbone,
         *,
         decoder_width: int = 256,
         psp_width: int = 512,

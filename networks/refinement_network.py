@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from networks.backbones import Features, MobileNetV1, ResNet101
+from networks.backbones import Backbone, Features
 from networks.blocks import conv1x1, conv3x3
 from networks.decoder import PSP, CoarseNet, FineNet, Pyramid
 from networks.main_network import Logits
@@ -14,16 +14,19 @@ from networks.main_network import Logits
 class ClickEncoder(nn.Sequential):
     """Guidance maps of all clicks to features at stride 16 (IOG, section 3.4).
 
-    Input: float32 [N, 2, S, S], inside and outside maps in 0..255.
+    Input: float32 [N, maps, S, S], inside and outside maps and the previous mask in 0..255.
 
     Args:
         widths: channels of the four convolutions of stride 2.
         out_channels: channels of the result.
+        maps: 2, or 3 with the previous mask.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int], out_channels: int) -> None:
+    def __init__(
+        self, widths: tuple[int, int, int, int], out_channels: int, *, maps: int = 2
+    ) -> None:
         layers: list[nn.Module] = []
-        in_channels = 2
+        in_channels = maps
         for width in widths:
             layers += [conv3x3(in_channels, width, stride=2), nn.BatchNorm2d(width), nn.ReLU()]
             in_channels = width
@@ -56,11 +59,12 @@ class RefinementNetwork(nn.Module):
         click_outputs: channels it adds to the deepest features.
         click_skips: also add the click features of strides 8 and 4 to the decoder, so that a
             click is felt where it was made. The published network does not.
+        previous_mask: the click branch reads the mask to correct as a third map.
     """
 
     def __init__(
         self,
-        backbone: ResNet101 | MobileNetV1,
+        backbone: Backbone,
         *,
         decoder_width: int = 256,
         psp_width: int = 512,
@@ -68,14 +72,16 @@ class RefinementNetwork(nn.Module):
         click_widths: tuple[int, int, int, int] = (64, 128, 256, 256),
         click_outputs: int = 64,
         click_skips: bool = False,
+        previous_mask: bool = False,
     ) -> None:
         super().__init__()
+        self.click_maps = 3 if previous_mask else 2
         stride4, stride8, stride16, deep = backbone.channels
         self.Coarse_net = CoarseNet((psp_width, stride16, stride8, stride4), width=decoder_width)
         self.Fine_net = FineNet(width=decoder_width)
         self.backbone = backbone
         self.psp4 = PSP(deep + click_outputs, psp_width, stage_width=psp_stage_width)
-        self.iog_points = ClickEncoder(click_widths, click_outputs)
+        self.iog_points = ClickEncoder(click_widths, click_outputs, maps=self.click_maps)
         self.click_skips: nn.ModuleList | None = None
         if click_skips:
             self.click_skips = nn.ModuleList(
@@ -96,7 +102,8 @@ class RefinementNetwork(nn.Module):
 
         Args:
             features: what ``encode`` returned.
-            clicks: float32 [N, 2, S, S]: inside and outside maps, each 0..255.
+            clicks: float32 [N, click_maps, S, S]: inside map, outside map and, where the network
+                has it, the mask to correct (zeros for none), each 0..255.
 
         Returns:
             Five maps of raw logits [N, 1, S/4, S/4]; the last is the prediction.

@@ -12,12 +12,14 @@ from iog.models.spec import own_spec
 from networks import build_network
 
 
-def write_random_lite(path: Path, *, input_size: int | None = None) -> Path:
-    """Write a checkpoint of iog-lite with random parameters, the same every time.
+def write_random_lite(
+    path: Path, *, input_size: int | None = None, architecture: str = "iog-lite"
+) -> Path:
+    """Write a checkpoint with random parameters, the same every time.
 
     With a smaller ``input_size`` every step of a request is the real one, and takes less time.
     """
-    spec = own_spec(path, architecture="iog-lite")
+    spec = own_spec(path, architecture=architecture)
     if input_size is not None:
         spec = replace(spec, crop=replace(spec.crop, input_size=input_size))
     with torch.random.fork_rng():

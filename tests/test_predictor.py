@@ -36,8 +36,11 @@ class RecordingEngine:
     spec = replace(REGISTRY["iog-lite"], crop=RULE, threshold=0.5)
     name, device, precision = "recording", "cpu", "fp32"
 
-    def __init__(self, *, has_click_branch: bool, answer: tuple[int, int] = (20, 40)) -> None:
+    def __init__(
+        self, *, has_click_branch: bool, answer: tuple[int, int] = (20, 40), click_maps: int = 2
+    ) -> None:
         self.has_click_branch = has_click_branch
+        self.click_maps = click_maps
         self.inputs: list[NDArray[np.float32]] = []
         self.clicks: list[NDArray[np.float32]] = []
         yy, xx = np.mgrid[:64, :64]
@@ -392,6 +395,83 @@ def test_load_refuses_unknown_choices(options: dict[str, Any], words: str) -> No
 def test_load_reads_the_weights_folder_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IOG_THREADS", "many")
     assert load(engine="torch", device="cpu", threads=1).threshold > 0
+
+
+# --- networks that read the mask to correct ------------------------------------------------
+
+
+@pytest.fixture
+def reader() -> RecordingEngine:
+    return RecordingEngine(has_click_branch=True, click_maps=3)
+
+
+@pytest.fixture
+def correcting(reader: RecordingEngine) -> Predictor[int]:
+    made = _predictor(reader, Cache(CACHE_BYTES))
+    made.set_image(IMAGE)
+    return made
+
+
+def test_a_first_click_has_no_mask_and_corrections_have_the_first_clicks(
+    correcting: Predictor[int], reader: RecordingEngine
+) -> None:
+    correcting.predict(BOX, [CLICK])
+    assert not reader.clicks[-1][2].any()
+    for clicks in ([CLICK, (45, 85)], [CLICK, (45, 85), (70, 40)], [CLICK, (70, 40), (45, 85)]):
+        correcting.predict(BOX, clicks, [1] + [0] * (len(clicks) - 1))
+    assert len(reader.inputs) == 1
+    for maps in reader.clicks[2:]:
+        np.testing.assert_array_equal(maps[2], reader.probability * 255)
+    # the first click once more for its mask, which is kept, and each correction once
+    assert len(reader.clicks) == 5
+    np.testing.assert_array_equal(reader.clicks[-1], reader.clicks[-2])  # in any order
+
+
+def test_the_first_clicks_mask_is_the_same_without_a_cache(reader: RecordingEngine) -> None:
+    predictor = _predictor(reader)
+    predictor.set_image(IMAGE)
+    predictor.predict(BOX, [CLICK, (45, 85)], [1, 0])
+    assert [bool(maps[2].any()) for maps in reader.clicks] == [False, True]
+    np.testing.assert_array_equal(reader.clicks[0][:2], reader.inputs[0][3:])
+
+
+def test_a_foreign_mask_is_read_with_its_box_and_its_inside_point(
+    correcting: Predictor[int], reader: RecordingEngine
+) -> None:
+    foreign = np.zeros((120, 160), np.bool_)
+    foreign[40:80, 50:90] = True
+    mask = correcting.predict(mask_input=foreign, point_coords=[(95, 60), (60, 70)],
+                              point_labels=[1, 0])  # fmt: skip
+    assert mask.prompt is not None
+    assert tuple(mask.prompt.box) == (50, 40, 95, 80)  # widened to the click on the object
+    assert mask.prompt.neg_points == ((60, 70),)
+    assert len(mask.prompt.pos_points) == 2
+    assert len(reader.clicks) == 1
+    crop = Crop.around(mask.prompt.box, RULE)
+    wanted = crop.extract(foreign.astype(np.uint8)) * 255
+    np.testing.assert_array_equal(reader.clicks[0][2], wanted)
+    column, row = _peak(reader.inputs[0][3])
+    assert wanted[row, column] == 255
+    further = correcting.predict(mask_input=mask, point_coords=[(52, 42)], point_labels=[0])
+    assert further.prompt is not None
+    assert further.prompt.neg_points == ((60, 70), (52, 42))
+    assert further.prompt.box == mask.prompt.box
+    np.testing.assert_array_equal(reader.clicks[-1][2], wanted)  # it still starts from it
+    assert len(reader.inputs) == 1
+    cleaned = further.cleaned(largest=1)
+    correcting.predict(mask_input=cleaned, point_coords=[(54, 44)], point_labels=[0])
+    np.testing.assert_array_equal(reader.clicks[-1][2], wanted)
+
+
+def test_a_box_of_your_own_is_taken_for_a_foreign_mask(
+    correcting: Predictor[int], reader: RecordingEngine
+) -> None:
+    foreign = np.zeros((120, 160), np.bool_)
+    foreign[40:80, 50:90] = True
+    mask = correcting.predict(BOX, mask_input=foreign, point_coords=[(110, 60)])
+    assert mask.prompt is not None
+    assert mask.prompt.box == BOX
+    assert reader.clicks[0][2].any()
 
 
 @pytest.fixture(scope="module")

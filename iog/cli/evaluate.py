@@ -80,7 +80,15 @@ def evaluate(
     vary_box: Annotated[
         bool, typer.Option("--vary-box", help="Also score the box alone and careless boxes.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of --jitter and --vary-box.")] = 0,
+    mask_input: Annotated[
+        bool,
+        typer.Option(
+            "--mask-input", help="Also correct the true mask, eroded, dilated and shifted by 10 %."
+        ),
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of --jitter, --vary-box and --mask-input.")
+    ] = 0,
     legacy_stretch: Annotated[
         bool,
         typer.Option("--legacy-stretch", help="Official: threshold the saved images' grey levels."),
@@ -105,7 +113,14 @@ def evaluate(
 ) -> None:
     """Score models: a tight box and a click inside, then clicks on the largest error."""
     official = protocol == "official"
-    _refuse(official, "annotator", jitter=bool(jitter), noc=noc, vary_box=vary_box)
+    _refuse(
+        official,
+        "annotator",
+        jitter=bool(jitter),
+        noc=noc,
+        vary_box=vary_box,
+        mask_input=mask_input,
+    )
     _refuse(not official, "official", legacy_stretch=legacy_stretch, save_masks=save_masks)
     if save_masks and out is None:
         raise typer.BadParameter("it needs --out.", param_hint="--save-masks")
@@ -145,6 +160,7 @@ def evaluate(
                 jitter_px=jitter,
                 count_clicks=noc,
                 vary_box=vary_box,
+                mask_input=mask_input,
                 seed=seed,
             )
         )
@@ -200,6 +216,8 @@ class _Run:
             for score in found:
                 scores.append(score)
                 bar.update(task, completed=max(known, len(scores)))
+        if store is not None:  # in the order of the data, so that models can be compared
+            scores = [store.scores[number] for number in sorted(store.scores)]
         result = Result(it.name, scorer.columns, scores)
         if store is not None:
             write_sheets(
@@ -216,9 +234,16 @@ class _Run:
     def finish(self) -> None:
         """Show the tables and write the report."""
         from iog.evaluation.pictures import write_plots
-        from iog.evaluation.report import best_column, figure_table, iou_table, write_report
+        from iog.evaluation.report import (
+            best_column,
+            difference_table,
+            figure_table,
+            iou_table,
+            write_report,
+        )
 
-        for table in (iou_table(self._results), figure_table(self._results)):
+        tables = iou_table, difference_table, figure_table
+        for table in (make(self._results) for make in tables):
             if table.rows:
                 table.show()
         if self._out is None:

@@ -123,7 +123,7 @@ class _Recorder:
     """An engine that keeps what it is given."""
 
     name, device, precision = "recorder", "cpu", "fp32"
-    has_click_branch = True
+    has_click_branch, click_maps = True, 2
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec

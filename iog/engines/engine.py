@@ -9,7 +9,7 @@ An export is a folder that OpenVINO runs without torch; ``iog.engines.export`` w
 
     FOLDER/NAME/model.json       its description, like a checkpoint's, with the hash of the weights
     FOLDER/NAME/encoder.xml .bin [1, 5, S, S] -> what the decoder starts from, or the probability
-    FOLDER/NAME/decoder.xml .bin that and [1, 2, S, S] -> [1, 1, S, S]; with a click branch only
+    FOLDER/NAME/decoder.xml .bin that and [1, C, S, S] -> [1, 1, S, S]; with a click branch only
     FOLDER/NAME/fp32/            the same for fp32, where it is another model (``winograd``)
 
 An export made from other weights than the name stands for is stale, and not used.
@@ -92,11 +92,15 @@ class Engine(Protocol[Encoded]):
     def has_click_branch(self) -> bool:
         """Whether corrective clicks go to ``decode``; otherwise they belong into ``encode``."""
 
+    @property
+    def click_maps(self) -> int:
+        """Maps that ``decode`` takes: 2, or 3 with the mask to correct."""
+
     def encode(self, x: NDArray[np.float32]) -> Encoded:
         """Encode float32 [5, S, S] (R, G, B, inside map, outside map, 0..255)."""
 
     def decode(self, encoded: Encoded, clicks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability float32 [S, S], 0..1, for clicks float32 [2, S, S], 0..255."""
+        """Probability float32 [S, S], 0..1, for clicks float32 [click_maps, S, S], 0..255."""
 
     def nbytes(self, encoded: Encoded) -> int:
         """Bytes that an encoded crop takes."""

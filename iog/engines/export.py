@@ -49,6 +49,7 @@ __all__ = [
     "made_up",
     "parity",
     "replacing",
+    "with_previous",
 ]
 
 Crops = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -142,6 +143,7 @@ def compare(
     from iog.engines.openvino_engine import OpenVINOEngine
 
     reference = TorchEngine(network, spec)
+    crops = with_previous(reference, crops)
     wanted = [reference.decode(reference.encode(x), clicks) for x, clicks in crops]
     found = {}
     for precision in OPENVINO_PRECISIONS:
@@ -223,7 +225,7 @@ def _convert(network: FusedNetwork, side: int, folder: Path) -> None:
     from iog.engines.openvino_engine import openvino
 
     folder.mkdir()
-    x, clicks = torch.zeros(1, 5, side, side), torch.zeros(1, 2, side, side)
+    x, clicks = torch.zeros(1, 5, side, side), torch.zeros(1, network.click_maps, side, side)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing fixes the sizes, as it should
         network(x, clicks)  # fills the caches, whose content becomes constants of the trace
@@ -261,6 +263,23 @@ def _keep_full_precision(model: Path, modules: Sequence[str]) -> None:
                 layer.insert(1, information)  # after <data>, where OpenVINO writes it
             ElementTree.SubElement(information, "attribute", {"name": "precise", "version": "0"})
     tree.write(model, encoding="utf-8", xml_declaration=True)
+
+
+def with_previous(engine: TorchEngine, crops: Crops) -> Crops:
+    """The same crops with the third map, where the model reads one.
+
+    As the predictor does: nothing with the first click, and its mask with later ones.
+    """
+    if engine.click_maps == 2:
+        return crops
+    found = []
+    for x, clicks in crops:
+        previous = np.zeros_like(clicks[:1])
+        if not np.array_equal(x[3:], clicks):
+            first = engine.decode(engine.encode(x), np.concatenate([x[3:], previous]))
+            previous = first[None] * np.float32(255)
+        found.append((x, np.concatenate([clicks, previous])))
+    return found
 
 
 def made_up(spec: ModelSpec) -> Crops:

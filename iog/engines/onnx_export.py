@@ -22,7 +22,15 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from iog.engines.export import Crops, DecoderHalf, EncoderHalf, made_up, parity, replacing
+from iog.engines.export import (
+    Crops,
+    DecoderHalf,
+    EncoderHalf,
+    made_up,
+    parity,
+    replacing,
+    with_previous,
+)
 from iog.engines.torch_engine import TorchEngine, load_fused
 from iog.errors import SettingsError
 from iog.models.spec import ModelSpec, resolve
@@ -130,7 +138,7 @@ def compare_onnx(
     assert encoder is not None
     reference = TorchEngine(network, spec)
     wanted, answers = [], []
-    for x, clicks in crops:
+    for x, clicks in with_previous(reference, crops):
         wanted.append(reference.decode(reference.encode(x), clicks))
         outputs = encoder.run(None, {"input": x[None]})
         if decoder is not None:
@@ -160,9 +168,7 @@ def _write(network: FusedNetwork, side: int, folder: Path, properties: Mapping[s
     _write_half(EncoderHalf(network), ("input",), (x,), names, folder / "encoder.onnx", properties)
     if network.clicks is None:
         return
-    first = network.clicks.layers[0]
-    assert isinstance(first, nn.Conv2d)
-    clicks = torch.zeros(2, first.in_channels, side, side)
+    clicks = torch.zeros(2, network.click_maps, side, side)
     with torch.inference_mode():
         network.decode(found, clicks)
     _write_half(

@@ -95,6 +95,11 @@ class OpenVINOEngine:
         """Whether the model has a decoder for clicks."""
         return self._decoder is not None
 
+    @property
+    def click_maps(self) -> int:
+        """Maps that ``decode`` takes; see ``Engine``."""
+        return 2 if self._decoder is None else int(self._decoder.model_inputs[0].shape[1])
+
     def encode(self, x: NDArray[np.float32]) -> OpenVINOCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
         # Tensors of its own for the outputs: the request's are overwritten by the next inference.

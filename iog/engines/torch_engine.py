@@ -209,6 +209,11 @@ class TorchEngine:
         """True for the networks with a click branch."""
         return self._network.has_click_branch
 
+    @property
+    def click_maps(self) -> int:
+        """Maps that ``decode`` takes; see ``Engine``."""
+        return self._network.click_maps
+
     def encode(self, x: NDArray[np.float32]) -> EncodedCrop:
         """Encode float32 [5, S, S]; see ``Engine``."""
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Iterator
@@ -16,15 +17,18 @@ from numpy.typing import NDArray
 
 from dataloaders.annotator import next_click
 from dataloaders.augmentation import jitter_box
+from dataloaders.damage import dilated, eroded, shifted, side_of
 from dataloaders.geometry import Box, Crop, CropRule, Point, clamp_box
 from dataloaders.guidance import PixelXY, most_interior_point
 from dataloaders.samples import Sample
 from iog.evaluation.scores import ObjectScore, boundary_f, iou
-from iog.evaluation.segmenters import Segmenter
+from iog.evaluation.segmenters import Corrector, Segmenter
 from iog.prompts import Prompt
 
 __all__ = [
     "BOX_ONLY_JITTER",
+    "DAMAGE",
+    "DAMAGES",
     "JITTERS",
     "MOST_CLICKS",
     "TARGETS",
@@ -47,6 +51,10 @@ JITTERS = (2, 5, 10)
 """Errors of the box's sides, in percent of its width or height."""
 BOX_ONLY_JITTER = 5
 """The one of these at which the box alone is scored too."""
+DAMAGES = ("eroded", "dilated", "shifted")
+"""What happens to a true mask before it is given as ``mask_input``."""
+DAMAGE = 0.1
+"""By how much, as a fraction of the mask's side."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -122,7 +130,9 @@ class AnnotatorProtocol:
     with an error of 5 per cent), and ``jitter_2``,
     ``jitter_5`` and ``jitter_10``, the IoU after the first click on a box whose four sides are
     each off by a normal error with a standard deviation of that percentage of the box's width or
-    height.
+    height; with ``mask_input`` for the true mask eroded, dilated and shifted by ``DAMAGE`` of its
+    side ``eroded_before`` and ``eroded_after``, the IoU before and after a click on the largest
+    error, ``eroded_rises``, 1 where it rose, and so on, and ``rises``, the mean over all three.
     """
 
     threshold: float
@@ -135,6 +145,8 @@ class AnnotatorProtocol:
     """Also click on, up to ``MOST_CLICKS``, until every target is reached."""
     vary_box: bool = False
     """Also score the box alone and boxes drawn carelessly: five more predictions per object."""
+    mask_input: bool = False
+    """Also correct damaged masks: three more predictions per object. Baselines cannot."""
     seed: int = 0
 
     @property
@@ -159,6 +171,8 @@ class AnnotatorProtocol:
             figures |= {f"noc_{target}": _clicks_to(target / 100, ious) for target in TARGETS}
         if self.vary_box:
             figures |= self._other_boxes(segmenter, sample, prompt)
+        if self.mask_input and isinstance(segmenter, Corrector):
+            figures |= self._corrected(segmenter, sample)
         return ObjectScore.of(
             sample,
             (ious + ious[-1:] * self.clicks)[: self.clicks],
@@ -197,6 +211,37 @@ class AnnotatorProtocol:
             )
             for name, other in prompts.items()
         }
+
+    def _corrected(self, segmenter: Corrector, sample: Sample) -> dict[str, float]:
+        """What a click makes of the true mask with errors; without those that leave nothing."""
+        found, rises = dict[str, float](), list[float]()
+        key = (sample.image_id, sample.object_index)
+        for kind, mask in self._damaged(sample).items():
+            click = next_click(mask, sample.mask, sample.void)
+            if click is None or not mask.any():
+                continue
+            before = iou(mask, sample.mask, sample.void)
+            point = _centre(click.xy)
+            better = segmenter.correct(sample.image, mask, point, click.positive, image_key=key)
+            after = iou(better, sample.mask, sample.void)
+            rises.append(float(after > before))
+            found |= {
+                f"{kind}_before": before,
+                f"{kind}_after": after,
+                f"{kind}_rises": rises[-1],
+            }
+        return {**found, "rises": float(np.mean(rises))} if rises else {}
+
+    def _damaged(self, sample: Sample) -> dict[str, NDArray[np.bool_]]:
+        reach = DAMAGE * side_of(sample.mask)
+        angle = self._rng(sample).uniform(0, 2 * math.pi)
+        offset = round(reach * math.cos(angle)), round(reach * math.sin(angle))
+        masks = (
+            eroded(sample.mask, reach),
+            dilated(sample.mask, reach),
+            shifted(sample.mask, *offset),
+        )
+        return dict(zip(DAMAGES, masks, strict=True))
 
     def _rng(self, sample: Sample) -> np.random.Generator:
         """The object's own, so that its score does not depend on which others are scored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from dataloaders.samples import Dataset
 from iog.evaluation.pictures import contact_sheet, tile
 from iog.evaluation.protocols import (
     BOX_ONLY_JITTER,
+    DAMAGE,
+    DAMAGES,
     JITTERS,
     MOST_CLICKS,
     TARGETS,
@@ -22,7 +25,18 @@ from iog.evaluation.protocols import (
     OfficialProtocol,
     Scorer,
 )
-from iog.evaluation.scores import BOUNDARY_TOLERANCE, GOOD, Latency, ObjectScore, Summary, by_subset
+from iog.evaluation.scores import (
+    BOUNDARY_TOLERANCE,
+    GOOD,
+    SIZES,
+    Latency,
+    ObjectScore,
+    Summary,
+    by_subset,
+    differences,
+    groups_of,
+    over_subsets,
+)
 from iog.evaluation.segmenters import Candidate
 from iog.tables import Table
 
@@ -30,6 +44,7 @@ __all__ = [
     "SHEETS",
     "Result",
     "best_column",
+    "difference_table",
     "figure_table",
     "iou_table",
     "write_report",
@@ -67,19 +82,16 @@ class Result:
 
 
 def iou_table(results: Sequence[Result]) -> Table:
-    """Mean IoU of every model on every part of the data set."""
+    """Mean IoU of every model on every part of the data set and on objects of every size."""
     columns = results[0].columns
     shown = _shown(len(columns))
     clicks = results[0].by_clicks
     rows = []
     for result in results:
-        summaries = result.summaries
-        if len(summaries) == 2:  # one part and all of it are the same
-            summaries = {"all": summaries["all"]}
-        for subset, summary in summaries.items():
-            means = [f"{summary.ious[i]:.3f}" for i in shown]
-            good = [f"{summary.good:.0%}"] if clicks else []
-            rows.append((result.name, subset, str(summary.objects), *means, *good))
+        for part, summary in _parts(result.scores).items():
+            means = [_with_error(summary.ious[i], summary.errors[i]) for i in shown]
+            good = [_percent(summary.good, summary.good_error)] if clicks else []
+            rows.append((result.name, part, str(summary.objects), *means, *good))
     last = (f"over {GOOD}",) if clicks else ()
     heads = ("model", "set", "objects", *(columns[i] for i in shown), *last)
     title = (
@@ -87,7 +99,55 @@ def iou_table(results: Sequence[Result]) -> Table:
         if clicks
         else "Mean IoU above each threshold"
     )
+    return Table(f"{title} (± standard error)", heads, tuple(rows))
+
+
+def difference_table(results: Sequence[Result]) -> Table:
+    """How much better every further model is than the first one, object by object."""
+    first, *others = results
+    shown = _shown(len(first.columns))
+    rows = []
+    for other in others:
+        compared = differences(other.scores, first.scores)
+        for part, summary in _parts(compared).items():
+            means = [_with_error(summary.ious[i], summary.errors[i], sign="+") for i in shown]
+            good = ["-"]
+            if "good" in summary.figures:
+                good = [_percent(summary.figures["good"], summary.figure_errors["good"], sign="+")]
+            if not first.by_clicks:
+                good = []
+            rows.append((other.name, part, str(summary.objects), *means, *good))
+    last = (f"over {GOOD}",) if first.by_clicks else ()
+    heads = ("model", "set", "objects", *(first.columns[i] for i in shown), *last)
+    title = f"Difference from {first.name}, object by object (± standard error)"
     return Table(title, heads, tuple(rows))
+
+
+def _parts(scores: Sequence[ObjectScore]) -> dict[str, Summary]:
+    """Summaries of each part of the data, of objects of each size, of the parts, and of all."""
+    groups = groups_of(scores)
+    whole = groups.pop("all")
+    sets = {name: Summary.of(group) for name, group in groups.items()} if len(groups) > 1 else {}
+    sizes = {
+        size: [score for score in whole if low <= score.area < high]
+        for size, (low, high) in SIZES.items()
+    }
+    if sum(bool(group) for group in sizes.values()) < 2:
+        sizes = {}
+    found = {**sets, **{name: Summary.of(group) for name, group in sizes.items() if group}}
+    if sets:
+        found["mean of sets"] = over_subsets(list(sets.values()))
+    return {**found, "all": Summary.of(whole)}
+
+
+def _with_error(value: float, error: float, *, sign: str = "") -> str:
+    mean = f"{value:{sign}.3f}"
+    return mean if math.isnan(error) else f"{mean} ± {error:.3f}"
+
+
+def _percent(value: float, error: float, *, sign: str = "") -> str:
+    mean = f"{value:{sign}.0%}"
+    return mean if math.isnan(error) else f"{mean} ± {error:.0%}"
 
 
 def figure_table(results: Sequence[Result]) -> Table:
@@ -98,11 +158,20 @@ def figure_table(results: Sequence[Result]) -> Table:
         "box_only": "IoU of the box alone",
         f"box_only_{BOX_ONLY_JITTER}": f"IoU of the box alone, off by {BOX_ONLY_JITTER} %",
         **{f"jitter_{p}": f"IoU after 1 click, box off by {p} %" for p in JITTERS},
+        **{
+            f"{kind}_{key}": f"mask {kind} by {DAMAGE:.0%}: {name}"
+            for kind in DAMAGES
+            for key, name in (
+                ("before", "IoU before"),
+                ("after", "IoU after a click"),
+                ("rises", "fraction that rises"),
+            )
+        },
+        "rises": "mask_input: fraction of all cases that rises",
     }
     summaries = [Summary.of(result.scores) for result in results]
     rows = [
-        (name, *(_number(summary.figures.get(key), key) for summary in summaries))
-        for key, name in names.items()
+        (name, *(_number(summary, key) for summary in summaries)) for key, name in names.items()
     ]
     times = (
         ("first", [s.first_click for s in summaries]),
@@ -121,10 +190,13 @@ def _shown(columns: int) -> list[int]:
     return [i for i in (0, 1, 2, 3, 4, 9, 14) if i < columns - 1] + [columns - 1]
 
 
-def _number(value: float | None, key: str) -> str:
-    if value is None:
+def _number(summary: Summary, key: str) -> str:
+    if key not in summary.figures:
         return "-"
-    return f"{value:.2f}" if key.startswith("noc") else f"{value:.3f}"
+    value, error = summary.figures[key], summary.figure_errors[key]
+    if not key.startswith("noc"):
+        return _with_error(value, error)
+    return f"{value:.2f}" if math.isnan(error) else f"{value:.2f} ± {error:.2f}"
 
 
 def _latency(latency: Latency | None) -> str:
@@ -215,6 +287,9 @@ def _page(
     means = iou_table(results)
     page = ["# Evaluation", f"`{run['data']}`, {_part(run)}: {protocol}"]
     page += [f"{means.title}:", means.markdown()]
+    if len(results) > 1:
+        compared = difference_table(results)
+        page += [f"{compared.title}:", compared.markdown()]
     figures = figure_table(results)
     if figures.rows:
         page += [
@@ -222,7 +297,7 @@ def _page(
             f"Boundary F: boundaries match within {BOUNDARY_TOLERANCE:.1%} of the image's "
             "diagonal. Box off by n %: each side has a normal error with a standard deviation of "
             "n % of the box's width or height. Times: from the prompt to the mask, on the machine "
-            "that ran this.",
+            "that ran this. Standard errors take the objects of one photograph as dependent.",
         ]
     page += [f"## {title}\n\n![{title}]({name})" for name, title in plots.items()]
     for result in results:

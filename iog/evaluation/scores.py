@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dataloaders.samples import Sample
 
 __all__ = [
     "BOUNDARY_TOLERANCE",
     "GOOD",
+    "SIZES",
     "Latency",
     "ObjectScore",
     "Summary",
     "boundary_f",
     "by_subset",
+    "differences",
+    "groups_of",
     "iou",
+    "over_subsets",
+    "standard_error",
 ]
 
 BOUNDARY_TOLERANCE = 0.008
@@ -30,6 +35,8 @@ BOUNDARY_TOLERANCE = 0.008
 Mask = NDArray[np.bool_]
 GOOD = 0.85
 """IoU from which an annotator usually accepts a mask."""
+SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, math.inf)}
+"""COCO's sizes by name: pixels of the object, in the images as they are given."""
 
 
 def iou(mask: Mask, truth: Mask, void: Mask) -> float:
@@ -104,6 +111,11 @@ class ObjectScore:
         who = sample.image_id, sample.object_index, sample.category, sample.subset
         return cls(*who, tuple(ious), area, **more)
 
+    @property
+    def photograph(self) -> tuple[str, str]:
+        """What the object is on. Objects of one photograph are easy or hard together."""
+        return self.subset, self.image_id
+
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ObjectScore:
         """The inverse of ``dataclasses.asdict`` after a way through JSON."""
@@ -136,6 +148,10 @@ class Summary:
     """Fraction of objects above ``GOOD`` in the first column: after the first click."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Mean of each further score, over the objects that have it."""
+    errors: tuple[float, ...] = ()
+    """Standard error of each mean of ``ious``; NaN where there is one photograph."""
+    good_error: float = math.nan
+    figure_errors: Mapping[str, float] = field(default_factory=dict)
     first_click: Latency | None = None
     next_click: Latency | None = None
 
@@ -143,15 +159,22 @@ class Summary:
     def of(cls, scores: Sequence[ObjectScore]) -> Summary:
         """Summarise at least one score."""
         table = np.array([score.ious for score in scores])
+        good = table[:, 0] > GOOD
+        photographs = [score.photograph for score in scores]
         figures: dict[str, list[float]] = defaultdict(list)
+        whose: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for score in scores:
             for name, value in score.figures.items():
                 figures[name].append(value)
+                whose[name].append(score.photograph)
         return cls(
             objects=len(scores),
             ious=tuple(float(v) for v in table.mean(axis=0)),
-            good=float((table[:, 0] > GOOD).mean()),
+            good=float(good.mean()),
             figures={name: float(np.mean(values)) for name, values in figures.items()},
+            errors=tuple(standard_error(column, photographs) for column in table.T),
+            good_error=standard_error(good, photographs),
+            figure_errors={n: standard_error(v, whose[n]) for n, v in figures.items()},
             first_click=Latency.of([s.first_ms for s in scores if s.first_ms is not None]),
             next_click=Latency.of([ms for s in scores for ms in s.next_ms]),
         )
@@ -159,8 +182,80 @@ class Summary:
 
 def by_subset(scores: Sequence[ObjectScore]) -> dict[str, Summary]:
     """Summaries of each part of the data set, by name, then of all of it under ``all``."""
+    return {name: Summary.of(group) for name, group in groups_of(scores).items()}
+
+
+def groups_of(scores: Sequence[ObjectScore]) -> dict[str, list[ObjectScore]]:
+    """The scores of each part of the data set, by name, then all of them under ``all``."""
     groups: dict[str, list[ObjectScore]] = defaultdict(list)
     for score in scores:
         groups[score.subset].append(score)
-    named = {name: Summary.of(group) for name, group in sorted(groups.items())}
-    return {**named, "all": Summary.of(scores)}
+    return {**dict(sorted(groups.items())), "all": list(scores)}
+
+
+def standard_error(values: ArrayLike, photographs: Sequence[Hashable]) -> float:
+    """Standard error of a mean over objects, where those of one photograph are not independent.
+
+    The deviations of one photograph's objects from the mean are added up first, as for a mean of
+    clusters of any size (Cochran, Sampling Techniques, chapter 9). With one object on each
+    photograph this is the usual standard error.
+
+    Args:
+        values: one number for each object.
+        photographs: what each object is on.
+
+    Returns:
+        NaN where there is one photograph.
+    """
+    array = np.asarray(values, np.float64)
+    sums: dict[Hashable, float] = defaultdict(float)
+    for deviation, photograph in zip(array - array.mean(), photographs, strict=True):
+        sums[photograph] += float(deviation)
+    count = len(sums)
+    if count < 2:
+        return math.nan
+    square = sum(value**2 for value in sums.values()) * count / (count - 1)
+    return math.sqrt(square) / len(array)
+
+
+def over_subsets(summaries: Sequence[Summary]) -> Summary:
+    """The mean of the parts' means: every part counts the same, however many objects it has."""
+    share = 1 / len(summaries)
+
+    def error(values: Iterable[float]) -> float:
+        return share * math.sqrt(sum(value**2 for value in values))
+
+    columns = range(len(summaries[0].ious))
+    return Summary(
+        objects=sum(summary.objects for summary in summaries),
+        ious=tuple(share * sum(s.ious[i] for s in summaries) for i in columns),
+        good=share * sum(s.good for s in summaries),
+        errors=tuple(error(s.errors[i] for s in summaries) for i in columns),
+        good_error=error(s.good_error for s in summaries),
+    )
+
+
+def differences(
+    scores: Sequence[ObjectScore], reference: Sequence[ObjectScore]
+) -> list[ObjectScore]:
+    """How much better each object's scores are than the reference's, as if they were its scores.
+
+    ``Summary.of`` gives the mean differences and their standard errors; its ``good`` means nothing.
+    The figure ``good`` is the difference of being over ``GOOD`` after the first click.
+
+    Raises:
+        ValueError: the scores are not of the same objects in the same order.
+    """
+    found = []
+    for mine, theirs in zip(scores, reference, strict=True):
+        if (mine.photograph, mine.object_index) != (theirs.photograph, theirs.object_index):
+            raise ValueError("the scores to compare are of different objects")
+        figures = {
+            name: value - theirs.figures[name]
+            for name, value in mine.figures.items()
+            if name in theirs.figures
+        }
+        figures["good"] = float(mine.ious[0] > GOOD) - float(theirs.ious[0] > GOOD)
+        ious = tuple(a - b for a, b in zip(mine.ious, theirs.ious, strict=True))
+        found.append(replace(mine, ious=ious, figures=figures, first_ms=None, next_ms=()))
+    return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataloaders.geometry import Box, CropRule, clamp_box
+from dataloaders.geometry import Box, CropRule, Point, clamp_box
 from iog.image import Image
 from iog.models.files import sha256_of
 from iog.models.spec import resolve
@@ -23,6 +23,7 @@ __all__ = [
     "BASELINES",
     "Baseline",
     "Candidate",
+    "Corrector",
     "PredictorSegmenter",
     "Segmenter",
     "candidate",
@@ -51,6 +52,22 @@ class Segmenter(Protocol):
         """
 
 
+@runtime_checkable
+class Corrector(Protocol):
+    """A model that starts from a mask."""
+
+    def correct(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        point: Point,
+        positive: bool,
+        *,
+        image_key: Hashable = None,
+    ) -> NDArray[np.bool_]:
+        """The mask [H, W] after a click on it; ``positive`` says whether on the object."""
+
+
 class PredictorSegmenter:
     """A network: its prediction is brought back into the image, as in serving."""
 
@@ -63,6 +80,22 @@ class PredictorSegmenter:
         """Probability float32 [H, W], image frame; see ``Segmenter``."""
         self._predictor.set_image(Image(image, key=image_key))
         return self._predictor.probability(prompt)
+
+    def correct(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        point: Point,
+        positive: bool,
+        *,
+        image_key: Hashable = None,
+    ) -> NDArray[np.bool_]:
+        """The mask [H, W] after a click; see ``Corrector``."""
+        self._predictor.set_image(Image(image, key=image_key))
+        found = self._predictor.predict(
+            mask_input=mask, point_coords=[point], point_labels=[int(positive)]
+        )
+        return found.array
 
 
 @dataclass(frozen=True)

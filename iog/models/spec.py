@@ -40,6 +40,8 @@ BUNDLED_DIR: Final = Path(__file__).resolve().parent
 _FORMAT: Final = "iog"
 _VERSION: Final = 2
 """Version 1 called a crop rule's ``input_size`` ``frame`` and had no kind; it is read as well."""
+_ARCHITECTURES: Final = ("iog-lite", "iog-lite-3")
+"""Of weights of your own, beside those of the models below."""
 _DRIVE: Final = "https://drive.google.com/uc?id="
 _OWN: Final = "a file of your own"
 _NO_LICENCE: Final = (
@@ -150,7 +152,7 @@ class ModelSpec:
         crop = _parse_crop(content.get("crop"))
         valid = (
             isinstance(architecture, str)
-            and architecture in {spec.architecture for spec in _SPECS}
+            and architecture in {*(spec.architecture for spec in _SPECS), *_ARCHITECTURES}
             and isinstance(threshold, float)
             and 0 < threshold < 1
             and isinstance(content.get("metadata"), dict)

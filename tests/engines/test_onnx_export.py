@@ -140,6 +140,15 @@ def test_without_a_click_branch_the_encoder_does_it_all(
     assert parity["logit"] < 1e-3
 
 
+def test_a_network_that_reads_a_mask_has_a_third_map(tmp_path: Path) -> None:
+    weights = write_random_lite(tmp_path / "m.pt", input_size=SIDE, architecture="iog-lite-3")
+    folder, found = export_onnx(str(weights), weights_dir=tmp_path, threads=1)
+    assert found is not None
+    assert found["logit"] < 1e-3
+    clicks = onnx.load(folder / "decoder.onnx").graph.input[0]
+    assert [d.dim_value for d in clicks.type.tensor_type.shape.dim][1:] == [3, SIDE, SIDE]
+
+
 def test_a_comparison_sees_other_weights(exported: Path, tmp_path: Path) -> None:
     spec = resolve("iog-lite", weights_dir=tmp_path)
     network, _ = load_fused(spec, weights_dir=tmp_path)

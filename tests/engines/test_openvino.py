@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from iog.cli.export import _crops
@@ -57,6 +58,22 @@ def test_answers_are_those_of_torch(exported: Path) -> None:
         rounded = parity["bf16"]
         assert rounded["iou"] >= 0.99
         assert rounded["probability"] > exact["probability"]
+
+
+def test_a_network_that_reads_a_mask_answers_as_torch_too(tmp_path: Path) -> None:
+    weights = write_random_lite(tmp_path / "any.pt", input_size=64, architecture="iog-lite-3")
+    folder = export(str(weights), weights_dir=tmp_path, crops=_crops, threads=1)
+    exact = read_manifest(folder)["metadata"]["parity"]["fp32"]
+    assert exact["crops"] == 6
+    assert exact["logit"] < 1e-3
+    assert exact["iou"] >= 0.999
+    engine = OpenVINOEngine(folder, resolve(str(weights), weights_dir=tmp_path), threads=1)
+    assert engine.click_maps == 3
+    encoded = engine.encode(np.zeros((5, 64, 64), np.float32))
+    maps = np.zeros((3, 64, 64), np.float32)
+    without = engine.decode(encoded, maps)
+    maps[2, 16:48, 16:48] = 255
+    assert np.abs(engine.decode(encoded, maps) - without).max() > 1e-4
 
 
 def test_first_layers_stay_in_fp32(exported: Path) -> None:

@@ -95,3 +95,38 @@ def test_a_box_that_errors_turn_over_or_push_out_stays_usable() -> None:
 
 def test_columns_are_clicks() -> None:
     assert AnnotatorProtocol(threshold=0.5, clicks=3).columns == ("1 click", "2 clicks", "3 clicks")
+
+
+class Correcting(Computed):
+    """A model that finds what is missing, and does not see what is too much."""
+
+    def correct(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        point: tuple[float, float],
+        positive: bool,
+        *,
+        image_key: object = None,
+    ) -> NDArray[np.bool_]:
+        if not positive:
+            return mask  # no better
+        return SAMPLE.mask
+
+
+def test_damaged_masks_are_corrected_with_a_click() -> None:
+    protocol = AnnotatorProtocol(threshold=0.5, clicks=1, mask_input=True)
+    figures = protocol.score(Correcting(lambda prompt: SAMPLE.mask), SAMPLE).figures
+    # A tenth of the diameter is lost or gained all around.
+    assert figures["eroded_before"] == pytest.approx(0.8**2, abs=0.03)
+    assert figures["dilated_before"] == pytest.approx(1 / 1.2**2, abs=0.03)
+    assert 0.7 < figures["shifted_before"] < 0.9
+    assert (figures["eroded_after"], figures["eroded_rises"]) == (1, 1)
+    assert figures["dilated_after"] == figures["dilated_before"]
+    assert figures["dilated_rises"] == 0
+    shifted = figures["shifted_rises"]
+    assert figures["rises"] == pytest.approx((1 + 0 + shifted) / 3)
+    plain = AnnotatorProtocol(threshold=0.5, clicks=1)
+    assert "rises" not in plain.score(Correcting(lambda prompt: SAMPLE.mask), SAMPLE).figures
+    baseline = protocol.score(Computed(lambda prompt: SAMPLE.mask), SAMPLE)
+    assert "rises" not in baseline.figures

@@ -19,7 +19,7 @@ class ObedientEngine:
     """Marks a square around every click: enough clicks cover any object."""
 
     name, device, precision = "obedient", "cpu", "fp32"
-    has_click_branch = True
+    has_click_branch, click_maps = True, 2
 
     def __init__(self, rule: CropRule) -> None:
         self.spec = replace(REGISTRY["iog-lite"], crop=rule, threshold=0.5)

@@ -35,11 +35,11 @@ def _evaluate(arguments: str) -> Result:
 
 def test_models_and_baselines_share_the_tables(tmp_path: Path, weights: Path, data: str) -> None:
     found = _evaluate(
-        f"--data {data} --model {weights} --model ellipse --clicks 2 --noc --vary-box "
+        f"--data {data} --model {weights} --model ellipse --clicks 2 --noc --vary-box --mask-input "
         f"--out {tmp_path}/report"
     )
     assert found.exit_code == 0, found.output
-    for word in ("2 clicks", "random", "ellipse", "box alone", "IoU 0.90", "boundary F"):
+    for word in ("2 clicks", "random", "ellipse", "box alone", "IoU 0.90", "boundary F", "rises"):
         assert word in found.output
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     first, second = report["models"]
@@ -49,6 +49,10 @@ def test_models_and_baselines_share_the_tables(tmp_path: Path, weights: Path, da
     ious = [score["ious"][0] for score in second["objects"]]
     assert second["summaries"]["all"]["ious"][0] == pytest.approx(sum(ious) / 2)
     assert second["summaries"]["all"]["figures"]["noc_90"] >= 1
+    assert 0 <= first["summaries"]["all"]["figures"]["rises"] <= 1
+    assert len(first["summaries"]["all"]["errors"]) == 2
+    assert "Difference from random" in found.output
+    assert "Difference from random" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_a_cvat_export_is_scored_whole_or_its_held_out_photographs(tmp_path: Path) -> None:

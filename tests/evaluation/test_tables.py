@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from iog.evaluation.report import Result, figure_table, iou_table
+import pytest
+
+from iog.evaluation.report import Result, difference_table, figure_table, iou_table
 from iog.evaluation.scores import ObjectScore
 
 CLICKS = ("1 click", "2 clicks")
@@ -19,7 +21,8 @@ def test_every_model_has_a_row_for_every_part() -> None:
     assert table.rows == (
         ("a", "coco", "1", "0.900", "1.000", "100%"),
         ("a", "ecssd", "2", "0.600", "0.700", "0%"),
-        ("a", "all", "3", "0.700", "0.800", "33%"),
+        ("a", "mean of sets", "3", "0.750", "0.850", "50%"),
+        ("a", "all", "3", "0.700 ± 0.133", "0.800 ± 0.133", "33% ± 44%"),
         ("b", "all", "1", "0.900", "1.000", "100%"),
     )
 
@@ -56,3 +59,36 @@ def test_markdown() -> None:
     assert table.markdown() == (
         "| model | set | objects | 0.1 |\n| --- | ---: | ---: | ---: |\n| a | all | 1 | 0.500 |"
     )
+
+
+def _on(image: str, area: int, *ious: float) -> ObjectScore:
+    return ObjectScore(image, 0, "", "", ious, area=area)
+
+
+def test_objects_are_parted_by_cocos_sizes() -> None:
+    areas = (1023, 1024, 9215, 9216)
+    scores = [_on(str(area), area, area / 10_000) for area in areas]
+    table = iou_table([Result("a", ("0.5",), scores)])
+    found = [(row[1], row[2], row[3].split()[0]) for row in table.rows]
+    assert found == [
+        ("small", "1", "0.102"),
+        ("medium", "2", "0.512"),
+        ("large", "1", "0.922"),
+        ("all", "4", "0.512"),
+    ]
+
+
+def test_models_are_compared_object_by_object() -> None:
+    first = Result("a", CLICKS, [_on("1", 5, 0.2, 0.5), _on("2", 5, 0.9, 0.9)])
+    second = Result("b", CLICKS, [_on("1", 5, 0.3, 0.5), _on("2", 5, 0.8, 0.9)])
+    third = Result("c", CLICKS, [_on("1", 5, 0.21, 0.5), _on("2", 5, 0.91, 0.9)])
+    table = difference_table([first, second, third])
+    assert table.title.startswith("Difference from a")
+    assert table.rows == (
+        ("b", "all", "2", "+0.000 ± 0.100", "+0.000 ± 0.000", "-50% ± 50%"),
+        # ten times the objects' spread is not in the difference
+        ("c", "all", "2", "+0.010 ± 0.000", "+0.000 ± 0.000", "+0% ± 0%"),
+    )
+    assert difference_table([first]).rows == ()
+    with pytest.raises(ValueError, match="different objects"):
+        difference_table([first, Result("d", CLICKS, first.scores[::-1])])

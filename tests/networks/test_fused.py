@@ -12,16 +12,20 @@ from torch import Tensor, nn
 from iog.models.checkpoint import read_checkpoint
 from iog.models.spec import resolve
 from networks import MainNetwork, RefinementNetwork, build_network
-from networks.backbones import MobileNetV1, ResNet101
+from networks.backbones import EfficientNetLite2, MobileNetV1, ResNet101
 from networks.fused import fuse
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "main": lambda: MainNetwork(ResNet101(width=8), decoder_width=16, psp_width=32),
     "main-mobile": lambda: MainNetwork(MobileNetV1(width=8), decoder_width=16, psp_width=32),
+    "main-efficient": lambda: MainNetwork(
+        EfficientNetLite2(width=8), decoder_width=16, psp_width=32
+    ),
     "refinement": lambda: RefinementNetwork(
         ResNet101(width=8), decoder_width=16, psp_width=32, click_widths=(8, 8, 16, 16)
     ),
     "iog-lite": lambda: build_network("iog-lite"),
+    "iog-lite-3": lambda: build_network("iog-lite-3"),
 }
 
 
@@ -49,11 +53,11 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
     return lively(NETWORKS[request.param]())
 
 
-def inputs(side: int = 96) -> tuple[Tensor, Tensor]:
+def inputs(side: int = 96, maps: int = 2) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     return (
         torch.rand(1, 5, side, side, generator=generator) * 255,
-        torch.rand(1, 2, side, side, generator=generator) * 255,
+        torch.rand(1, maps, side, side, generator=generator) * 255,
     )
 
 
@@ -65,7 +69,7 @@ def trained(network: nn.Module, x: Tensor, clicks: Tensor) -> Tensor:
 
 def test_logits_are_those_of_the_trained_network(network: nn.Module) -> None:
     fused = fuse(network)
-    x, clicks = inputs()
+    x, clicks = inputs(maps=fused.click_maps)
     with torch.inference_mode():
         expected = trained(network, x, clicks)
         found = fused.decode(fused.encode(x), clicks)
@@ -77,11 +81,12 @@ def test_logits_are_those_of_the_trained_network(network: nn.Module) -> None:
 
 def test_later_clicks_are_decoded_alone(network: nn.Module) -> None:
     fused = fuse(network)
-    x, clicks = inputs()
+    x, clicks = inputs(maps=fused.click_maps)
+    maps = torch.cat([x[:, 3:], torch.zeros(1, fused.click_maps - 2, 96, 96)], dim=1)
     with torch.inference_mode():
         encoded = fused.encode(x)
-        first, later = fused.decode(encoded, x[:, 3:]), fused.decode(encoded, clicks)
-        assert torch.equal(fused.decode(encoded, x[:, 3:]), first)
+        first, later = fused.decode(encoded, maps), fused.decode(encoded, clicks)
+        assert torch.equal(fused.decode(encoded, maps), first)
     assert torch.equal(first, later) == isinstance(network, MainNetwork)
 
 
@@ -104,7 +109,7 @@ def test_the_bundled_model_gives_the_same_masks() -> None:
     checkpoint = read_checkpoint(resolve("iog-lite", weights_dir=Path("nowhere")))
     network = checkpoint.network()
     fused = fuse(network)
-    x, clicks = inputs(checkpoint.spec.crop.input_size)
+    x, clicks = inputs(checkpoint.spec.crop.input_size, fused.click_maps)
     with torch.inference_mode():
         expected = trained(network, x, clicks)
         found = fused.decode(fused.encode(x), clicks)

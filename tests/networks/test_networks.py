@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from networks import ARCHITECTURES, MainNetwork, RefinementNetwork, build_network
-from networks.backbones import MobileNetV1, ResNet101
+from networks.backbones import Backbone, EfficientNetLite2, MobileNetV1, ResNet101
 from tests import reference
 
 TOLERANCE = 2e-3  # deliberate mistakes (dilation, resize, order of channels) give 0.07 and more
@@ -63,16 +63,23 @@ def test_forward_is_decode_of_encode() -> None:
             assert torch.equal(a, b)
 
 
-def test_the_small_network_is_small_and_of_the_same_shape() -> None:
-    network = build_network("iog-lite").eval()
+SMALL = {"iog-lite": 2, "iog-lite-3": 3}
+"""Networks of the bundled model, and how many maps their click branch reads."""
+
+
+@pytest.mark.parametrize(("name", "maps"), SMALL.items())
+def test_the_small_network_is_small_and_of_the_same_shape(name: str, maps: int) -> None:
+    network = build_network(name).eval()
     assert sum(p.numel() for p in network.parameters()) <= 4_000_000
     with torch.inference_mode():
-        outputs = network(torch.zeros(2, 5, 256, 256), torch.zeros(2, 2, 256, 256))
+        outputs = network(torch.zeros(2, 5, 256, 256), torch.zeros(2, maps, 256, 256))
     assert [tuple(o.shape) for o in outputs] == [(2, 1, 64, 64)] * 5
 
 
-@pytest.mark.parametrize("backbone", [ResNet101(width=8), MobileNetV1(width=8)])
-def test_widths_are_parameters_of_one_design(backbone: ResNet101 | MobileNetV1) -> None:
+@pytest.mark.parametrize(
+    "backbone", [ResNet101(width=8), MobileNetV1(width=8), EfficientNetLite2(width=8)]
+)
+def test_widths_are_parameters_of_one_design(backbone: Backbone) -> None:
     x = torch.rand(1, 5, 64, 64) * 255
     main = MainNetwork(backbone, decoder_width=16, psp_width=24).eval()
     refinement = RefinementNetwork(backbone, decoder_width=16, psp_width=24).eval()
@@ -81,16 +88,17 @@ def test_widths_are_parameters_of_one_design(backbone: ResNet101 | MobileNetV1) 
         assert [tuple(o.shape) for o in refinement(x, x[:, 3:])] == [(1, 1, 16, 16)] * 5
 
 
-def test_every_input_of_the_small_network_reaches_its_output() -> None:
+@pytest.mark.parametrize(("name", "maps"), SMALL.items())
+def test_every_input_of_the_small_network_reaches_its_output(name: str, maps: int) -> None:
     torch.manual_seed(0)
-    network = build_network("iog-lite").eval()
+    network = build_network(name).eval()
     x = (torch.rand(1, 5, 64, 64) * 255).requires_grad_()
-    clicks = (torch.rand(1, 2, 64, 64) * 255).requires_grad_()
+    clicks = (torch.rand(1, maps, 64, 64) * 255).requires_grad_()
     network(x, clicks)[-1].sum().backward()
     assert x.grad is not None
     assert clicks.grad is not None
     assert all(x.grad[0, channel].abs().sum() > 0 for channel in range(5))
-    assert all(clicks.grad[0, channel].abs().sum() > 0 for channel in range(2))
+    assert all(clicks.grad[0, channel].abs().sum() > 0 for channel in range(maps))
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:

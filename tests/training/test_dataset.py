@@ -46,7 +46,8 @@ def test_the_frame_grows_during_the_run(objects: InstanceMasks) -> None:
 def test_an_example_is_what_the_networks_take(objects: InstanceMasks) -> None:
     samples = TrainingSamples(objects, replace(CONFIG, centre_prob=0.0))
     for number in range(20, 30):
-        x, label, valid = samples[number]
+        x, label, valid, previous = samples[number]
+        assert not previous.any()
         assert x.dtype == label.dtype == valid.dtype == torch.float32
         assert x.min() >= 0
         assert x.max() <= 255
@@ -163,3 +164,21 @@ def test_composites_follow_from_the_settings(objects: InstanceMasks) -> None:
         for number in range(8)
     ]
     assert sum(not torch.equal(first.label, second.label) for first, second in pairs) >= 6
+
+
+def test_a_foreign_mask_comes_with_its_box_and_its_inside_point(objects: InstanceMasks) -> None:
+    samples = TrainingSamples(objects, replace(CONFIG, foreign_prob=1.0, box_jitter=0.0))
+    ious = []
+    for number in range(20, 50):
+        x, label, valid, previous = samples[number]
+        assert previous.shape == label.shape
+        assert previous.max() > 250
+        mask = previous[0] > 127.5
+        row, column = divmod(int(x[3].argmax()), 64)
+        assert mask[row, column]
+        truth, counted = label[0] > 0.5, valid[0] > 0.5
+        ious.append(float((mask & truth & counted).sum() / ((mask | truth) & counted).sum()))
+    assert min(ious) < 0.8
+    assert max(ious) > 0.8
+    plain = TrainingSamples(objects, CONFIG)
+    assert not any(plain[number].previous.any() for number in range(20, 50))

@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from iog.errors import WeightsError
 from iog.models.checkpoint import Checkpoint
-from iog.training.initial import load_initial, load_mobilenet, open_initial
+from iog.training.initial import load_efficientnet, load_initial, load_mobilenet, open_initial
 from networks import build_network
-from networks.backbones import MobileNetV1, ResNet101, SeparableConv
+from networks.backbones import (
+    EfficientNetLite2,
+    InvertedBottleneck,
+    MobileNetV1,
+    ResNet101,
+    SeparableConv,
+)
 from tests.random_weights import write_random_lite
 
 
@@ -79,12 +85,65 @@ def torchvision_state(backbone: ResNet101) -> dict[str, torch.Tensor]:
     return {**state, "fc.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}
 
 
+BLOCK = {
+    "_expand_conv": "expand",
+    "_bn0": "bn0",
+    "_depthwise_conv": "depthwise",
+    "_bn1": "bn1",
+    "_project_conv": "project",
+    "_bn2": "bn2",
+}
+
+
+def published_state(backbone: EfficientNetLite2) -> dict[str, torch.Tensor]:
+    """The backbone's state under the names of the published file, and some that come after it."""
+    state = {"_conv_stem.weight": backbone.conv1.weight[:, :3].clone()}
+    state |= {f"_bn0.{key}": value for key, value in backbone.bn1.state_dict().items()}
+    blocks = [m for m in backbone.modules() if isinstance(m, InvertedBottleneck)]
+    for number, block in enumerate(blocks):
+        parts = block.state_dict()
+        for theirs, mine in BLOCK.items():
+            state |= {
+                f"_blocks.{number}.{theirs}.{key.partition('.')[2]}": value
+                for key, value in parts.items()
+                if key.startswith(f"{mine}.")
+            }
+    return {**state, "_blocks.17._expand_conv.weight": torch.zeros(3), "_fc.bias": torch.zeros(3)}
+
+
+def test_efficientnets_weights_lie_where_they_should() -> None:
+    torch.manual_seed(0)
+    given, found = EfficientNetLite2(), EfficientNetLite2()
+    for parameter in given.parameters():
+        torch.nn.init.normal_(parameter)
+    state = published_state(given)
+    assert len([key for key in state if key.startswith("_blocks.16.")]) == 18
+    load_efficientnet(found, state)
+    for key, value in found.state_dict().items():
+        if key == "conv1.weight":
+            assert torch.equal(value[:, :3], given.conv1.weight[:, :3])
+            assert not value[:, 3:].any()
+        else:
+            assert torch.equal(value, given.state_dict()[key]), key
+    del state["_blocks.3._bn1.bias"]
+    with pytest.raises(WeightsError, match=r"_blocks\.3\._bn1\.bias is missing"):
+        load_efficientnet(found, state)
+    state["_blocks.3._bn1.bias"] = torch.zeros(2)
+    with pytest.raises(WeightsError, match=r"shape mismatch for _blocks\.3\._bn1\.bias: \(2,\)"):
+        load_efficientnet(found, state)
+
+
 def test_backbones_start_from_imagenet_by_the_kind_of_file(
     arrays: dict[str, NDArray[np.float32]], tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "mobile.npz", **arrays)  # type: ignore[arg-type]
     torch.save(torchvision_state(ResNet101()), tmp_path / "resnet.pth")
-    for file, architecture in (("mobile.npz", "iog-lite"), ("resnet.pth", "iog-resnet101")):
+    torch.save(published_state(EfficientNetLite2()), tmp_path / "efficient.pth")
+    for file, architecture in (
+        ("mobile.npz", "iog-lite"),
+        ("resnet.pth", "iog-resnet101"),
+        ("efficient.pth", "iog-lite-3"),
+    ):
         initial = open_initial(str(tmp_path / file), weights_dir=tmp_path)
         network = build_network(architecture)
         load_initial(network, initial)

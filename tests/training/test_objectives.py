@@ -14,8 +14,10 @@ from iog.training.config import TrainingConfig, Upstream
 from iog.training.dataset import Example
 from iog.training.objectives import Objective, batch_loss, upstream_click
 from networks import MainNetwork, RefinementNetwork
-from networks.backbones import ResNet101
+from networks.backbones import EfficientNetLite2, Features, ResNet101
+from networks.blocks import resize
 from networks.losses import summed_bce
+from networks.main_network import Logits
 
 FRAME = 64
 CONFIG = TrainingConfig(
@@ -32,7 +34,7 @@ def example() -> Example:
     x[:, :3] += 100 * label - 100 * (1 - label)
     valid = torch.ones_like(label)
     valid[:, :, :4] = 0
-    return Example(x, label, valid)
+    return Example(x, label, valid, torch.zeros_like(label))
 
 
 def main_network() -> nn.Module:
@@ -148,7 +150,7 @@ def test_a_correction_repeats_only_the_slips_asked_for(
 ) -> None:
     truth = masks((slice(19, 32), slice(0, 7)))  # in the lower left, all of it missed
     empty = torch.zeros(1, 2, 32, 32)
-    example = Example(torch.zeros(1, 5, 32, 32), truth, torch.ones_like(truth))
+    example = Example(torch.zeros(1, 5, 32, 32), truth, torch.ones_like(truth), truth * 0)
     maps = upstream_click(truth * 0 - 1, example, empty, fwhm=4, slips=slips)
     assert maps[0, 1 - channel].max() == 0
     row, column = divmod(int(maps[0, channel].argmax()), 32)
@@ -160,9 +162,86 @@ def test_a_correction_repeats_only_the_slips_asked_for(
 def test_a_perfect_mask_is_clicked_only_by_the_official_code(clicks: bool) -> None:
     truth = masks((slice(8, 24), slice(8, 24)))
     empty = torch.zeros(1, 2, 32, 32)
-    example = Example(torch.zeros(1, 5, 32, 32), truth, torch.ones_like(truth))
+    example = Example(torch.zeros(1, 5, 32, 32), truth, torch.ones_like(truth), truth * 0)
     slips = Upstream(click_at_origin=clicks)
     maps = upstream_click(truth - 0.5, example, empty, fwhm=4, slips=slips)
     assert bool(maps.any()) == clicks
     if clicks:
         assert maps[0, 1, 0, 0] == 255
+
+
+def efficient_network() -> RefinementNetwork:
+    torch.manual_seed(0)
+    backbone = EfficientNetLite2(width=4)
+    return RefinementNetwork(backbone, decoder_width=8, psp_width=16, previous_mask=True)
+
+
+def decoded(
+    network: RefinementNetwork, example: Example, config: TrainingConfig, steps: range
+) -> list[Tensor]:
+    """The click branch's maps of every step that learns."""
+    seen: list[Tensor] = []
+    learn = network.decode
+
+    def watch(features: Features, clicks: Tensor) -> Logits:
+        seen.append(clicks.detach())
+        return learn(features, clicks)
+
+    network.decode = watch  # type: ignore[method-assign]
+    for step in steps:
+        torch.autograd.backward(batch_loss(network, example, config, step))
+    return seen
+
+
+def test_a_first_click_comes_without_a_mask_and_corrections_with_the_networks_own(
+    example: Example,
+) -> None:
+    network = efficient_network()
+    for maps in decoded(network, example, replace(CONFIG, click_prob=0.0), range(3)):
+        assert torch.equal(maps[:, :2], example.x[:, 3:])
+        assert not maps[:, 2].any()
+    own: list[Tensor] = []
+    network.eval()  # BatchNorm with fixed statistics: the same mask in every step
+    with torch.no_grad():
+        features = network.encode(example.x)
+        maps = torch.cat([example.x[:, 3:], example.previous], dim=1)
+        own.append(torch.sigmoid(resize(network.decode_fine(features, maps), (FRAME, FRAME))) * 255)
+    for maps in decoded(network, example, CONFIG, range(4)):
+        assert torch.allclose(maps[:, 2:], own[0], atol=1e-3)
+        assert (maps[:, :2] >= torch.floor(example.x[:, 3:])).all()
+        assert not torch.equal(maps[:, :2], torch.floor(example.x[:, 3:]))
+
+
+@pytest.mark.parametrize("click_prob", [0.0, 1.0])
+def test_a_foreign_mask_is_kept_and_clicked_where_it_is_wrong(
+    example: Example, click_prob: float
+) -> None:
+    foreign = torch.zeros_like(example.label)
+    foreign[0, :, 16:48, 20:32] = 255  # the right half is missing
+    empty = example.x.clone()
+    empty[:, 3:] = 0
+    example = Example(empty, example.label, example.valid, foreign)
+    network = efficient_network().eval()
+    config = replace(CONFIG, click_prob=click_prob, max_clicks=1)
+    for maps in decoded(network, example, config, range(4)):
+        assert torch.equal(maps[0, 2], foreign[0, 0])
+        row, column = divmod(int(maps[0, 0].argmax()), FRAME)
+        assert example.label[0, 0, row, column] == 1
+        if not click_prob:  # one click, in the middle of what is missing
+            assert column == 37
+            assert 21 <= row <= 42
+        assert bool(maps[1].any()) == bool(click_prob)  # it has no foreign mask
+
+
+def test_first_clicks_and_corrections_share_their_batches(example: Example) -> None:
+    """BatchNorm keeps one statistic: batches of one kind each would need two."""
+    many = Example(*(torch.cat([part] * 8) for part in example))
+    network = efficient_network()
+    before = {key: value.clone() for key, value in network.named_buffers()}
+    for maps in decoded(network, many, replace(CONFIG, click_prob=0.5), range(3)):
+        corrected = maps[:, 2].flatten(1).any(dim=1)
+        assert 0 < int(corrected.sum()) < 16
+        assert torch.equal(maps[~corrected, :2], many.x[~corrected, 3:])
+    counted = network.get_buffer("Fine_net.final_predict.2.num_batches_tracked")
+    assert counted - before["Fine_net.final_predict.2.num_batches_tracked"] == 3
+    assert network.training
