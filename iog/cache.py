@@ -20,7 +20,6 @@ Namespace = Literal["file", "image", "pixels", "window", "crop", "first", "inter
 ``pixels``: read images. ``window``: an image's windows into crops. ``crop``: encoded crops.
 ``first``: the masks of first clicks, which corrections start from. ``interior``: the inside points
 of boxes without a click."""
-``interior``: the inside points of boxes without a click."""
 _NAMESPACES: Final = get_args(Namespace)
 
 

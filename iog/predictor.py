@@ -330,7 +330,7 @@ class Predictor(Generic[Encoded]):
         encoded = self.cache.get_or_compute("crop", key, encode, nbytes=self._engine.nbytes)
         if self._engine.click_maps == 2:
             return self._engine.decode(encoded, clicks)
-        if previous is None and (inside[1:] or outside):
+        if previous is None:
             # Corrections start from the mask of the first click, so their order does not count.
             previous = self.cache.get_or_compute(
                 "first",
@@ -338,6 +338,8 @@ class Predictor(Generic[Encoded]):
                 lambda: self._engine.decode(encoded, _with_mask(maps, None)),
                 nbytes=lambda mask: mask.nbytes,
             )
+            if not inside[1:] and not outside:
+                return previous
         return self._engine.decode(encoded, _with_mask(clicks, previous))
 
     def _prompt_from(

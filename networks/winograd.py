@@ -145,7 +145,7 @@ def _sizes(network: FusedNetwork, side: int) -> Iterator[tuple[str, tuple[int, i
             hooks.append(module.register_forward_pre_hook(note))
     try:
         with torch.inference_mode():
-            network(torch.zeros(1, 5, side, side), torch.zeros(1, 2, side, side))
+            network(torch.zeros(1, 5, side, side), torch.zeros(1, network.click_maps, side, side))
     finally:
         for hook in hooks:
             hook.remove()

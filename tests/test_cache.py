@@ -50,6 +50,7 @@ def test_namespaces_share_the_bytes_and_nothing_else() -> None:
     assert ask(cache, "a", 6, "window")
     assert cache.stats() == {
         "file": (0, 0), "image": (0, 0), "pixels": (0, 0), "window": (0, 2), "crop": (1, 1),
+        "first": (0, 0),
         "interior": (0, 0),
     }  # fmt: skip
 
