@@ -118,7 +118,7 @@ def test_an_almost_right_request_gets_a_mask_or_a_reason(function: main.Function
         body, data = request
         got = main.respond(function, json.dumps(body).encode() if as_text else body)
         statuses[got.status] += 1
-        assert got.status in {200, 400, 413, 415, 422}, got.report.get("traceback")
+        assert got.status in {200, 400, 409, 413, 415, 422}, got.report.get("traceback")
         answer = json.loads(got.body, parse_constant=refuse_constant)
         if got.status == 200:
             check_masks(answer, read_pixels(data, max_pixels=MAX_PIXELS).shape[:2])

@@ -456,6 +456,7 @@ def test_serve_answers_and_stops_cleanly(
             "model": "random",
             "engine": "torch",
             "version": __version__,
+            "threshold": 0.5,
         }
         assert client.post("/", json=body).status_code == 400
         # The port is taken: a second server says so at once and leaves the first alone.

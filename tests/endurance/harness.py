@@ -155,7 +155,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 def check_answer(answer: httpx.Response) -> None:
     """Whatever was sent: JSON, a status that fits, and nothing that gives this machine away."""
-    assert answer.status_code in {200, 400, 413, 415, 422}, answer.text[:300]
+    assert answer.status_code in {200, 400, 409, 413, 415, 422}, answer.text[:300]
     assert answer.headers["content-type"] == "application/json"
     content = answer.json()
     if answer.status_code == 200:

@@ -80,8 +80,9 @@ def test_the_registry_cannot_be_changed() -> None:
         REGISTRY["mine"] = REGISTRY["iog-lite"]  # type: ignore[index]
 
 
-def test_every_architecture_has_a_registered_model() -> None:
-    assert {spec.architecture for spec in REGISTRY.values()} == set(ARCHITECTURES)
+def test_every_registered_model_has_a_known_architecture() -> None:
+    known = {spec.architecture for spec in REGISTRY.values()}
+    assert known == set(ARCHITECTURES) - {"iog-lite-3"}  # for weights that you train
 
 
 @pytest.fixture
