@@ -126,7 +126,7 @@ class RayMapper:
                 _Actor,
                 fn_constructor_args=(self._task,),
                 batch_size=None,
-                compute=data.ActorPoolStrategy(size=self.actors),
+                compute=data.ActorPoolStrategy(size=min(self.actors, len(images))),
                 num_cpus=self._threads,
                 num_gpus=self._gpus or None,
                 ray_remote_args_fn=_remote_arguments,

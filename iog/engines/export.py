@@ -56,7 +56,8 @@ Crops = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Inputs of a network: [5, S, S] with the first maps, and [2, S, S] of all clicks, 0..255."""
 
 _LEAST: Final = 1e-6
-_CONVOLUTIONS: Final = ("Convolution", "GroupConvolution")
+# With the sums: OpenVINO joins them to convolutions, and compiles none of mixed precision.
+_PRECISE: Final = ("Convolution", "GroupConvolution", "Add")
 
 
 def export(
@@ -244,7 +245,7 @@ def _convert(network: FusedNetwork, side: int, folder: Path) -> None:
 
 
 def _keep_full_precision(model: Path, modules: Sequence[str]) -> None:
-    """Mark convolutions of an OpenVINO file that calculate in float32 at every precision.
+    """Mark convolutions and sums of an OpenVINO file that calculate in float32 at every precision.
 
     OpenVINO reads and writes the mark as a runtime attribute, but offers no way to set it from
     Python. So it is written into the file.
@@ -256,7 +257,7 @@ def _keep_full_precision(model: Path, modules: Sequence[str]) -> None:
     tree = ElementTree.parse(model)
     starts = tuple(f"__module.{module}{end}" for module in modules for end in "./")
     for layer in tree.iter("layer"):
-        if layer.get("type") in _CONVOLUTIONS and layer.get("name", "").startswith(starts):
+        if layer.get("type") in _PRECISE and layer.get("name", "").startswith(starts):
             information = layer.find("rt_info")
             if information is None:
                 information = ElementTree.Element("rt_info")
