@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
+from iog.bulk import json_text
 from iog.bulk.coco import CocoBoxes
 from iog.bulk.journal import Journal
 from iog.bulk.records import BoxedImage, MaskRow
@@ -285,3 +288,30 @@ def test_an_output_that_cannot_be_written_loses_nothing(
     case.run(mapper, form="polygon")
     assert mapper.seen == []
     assert case.out.exists()
+
+
+class Forgetful(ToyMapper):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = deque[int](maxlen=1)  # type: ignore[assignment]
+
+
+def test_memory_does_not_grow_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own; what SQLite and the system hold for it `benchmarks.bulk_memory` shows."""
+    monkeypatch.setattr(json_text, "_CHUNK", 1 << 16)
+    peaks = []
+    for count in (2_000, 20_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        images = [{"id": n, "file_name": f"{n}.png"} for n in range(count // 8)]
+        annotations = (_boxed(n, n * 7 % len(images), text="x" * 300) for n in range(count))
+        case = Case(folder, _content(*annotations, images=images))
+        del annotations, images
+        tracemalloc.start()
+        case.run(Forgetful())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert case.path.stat().st_size > count * 300
+    assert peaks[1] < 1.2 * peaks[0]

@@ -89,7 +89,7 @@ class ToyMapper:
             if self._answered == self._stop_after:
                 raise KeyboardInterrupt
             self._answered += 1
-            self.seen += [each.number for each in image.objects]
+            self.seen.extend(each.number for each in image.objects)
             yield outcomes_of(image)
 
     def close(self) -> None:
