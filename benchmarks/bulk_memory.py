@@ -87,13 +87,23 @@ class Watch:
         self.rows: list[tuple[float, str, float]] = []
         """Seconds, stage, MB of resident memory."""
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._one_at_a_time = threading.Lock()
+        self._thread = threading.Thread(target=self._sample_on, daemon=True)
         self._start = time.monotonic()
         self._thread.start()
 
+    def enter(self, stage: str) -> None:
+        """Begin a stage with a sample, as it may end before the next one is due."""
+        self.stage = stage
+        self._sample()
+
+    def _sample_on(self) -> None:
+        while not self._end.wait(_SAMPLE_SECONDS):
+            self._sample()
+
     def _sample(self) -> None:
         me = psutil.Process()
-        while not self._end.wait(_SAMPLE_SECONDS):
+        with self._one_at_a_time:
             total = 0
             for process in (me, *me.children(recursive=True)):
                 try:
@@ -112,10 +122,10 @@ def measure(folder: Path, count: int, workers: int) -> Watch:
     """Make the masks of so many boxes under watch."""
     write_boxes(folder / "boxes.json", count)
     watch = Watch()
-    watch.stage = "index"
+    watch.enter("index")
     boxes = CocoBoxes(folder / "boxes.json", folder, folder / "masks.json")
     task = StandIn(threads=1)
-    watch.stage = "masks"
+    watch.enter("masks")
     with (
         closing(Journal(folder / "masks.json.journal", boxes.describe())) as journal,
         closing(LocalMapper(task, workers)) as mapper,
@@ -125,7 +135,7 @@ def measure(folder: Path, count: int, workers: int) -> Watch:
             """Tells the stage on the way."""
 
             def write(self, outcomes: Any) -> None:  # noqa: ANN401
-                watch.stage = "output"
+                watch.enter("output")
                 boxes.write(outcomes)
 
         done = make_masks(boxes, Sink(), mapper, journal, done=lambda _: None)

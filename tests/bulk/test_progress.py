@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from iog.bulk import progress
 from iog.bulk.progress import Progress
 from iog.bulk.records import BoxedImage, BoxedObject
 from tests.bulk.toy import image, outcomes_of
@@ -22,7 +21,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr("iog.bulk.progress.time.monotonic", lambda: now)
     with Progress(total=4011, known=10) as shown:
         for number in range(40):  # two objects a second
             now += 1
