@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-__all__ = ["Mask", "decoded", "mask_of", "overlap"]
+__all__ = ["Mask", "decoded", "encoded", "mask_of", "overlap"]
 
 Mask = NDArray[np.bool_]
 
@@ -43,6 +43,12 @@ def decoded(rle: Any) -> Mask:  # noqa: ANN401
     """COCO's run lengths as bool [H, W]."""
     pixels: Mask = coco.decode(rle).astype(bool)
     return pixels
+
+
+def encoded(mask: Mask) -> dict[str, Any]:
+    """bool [H, W] as COCO's run lengths, as JSON has them."""
+    written = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": written["size"], "counts": written["counts"].decode()}
 
 
 def overlap(one: Mask, other: Mask) -> float:

@@ -133,6 +133,7 @@ def test_a_server_that_stops_is_lost_and_found_again(
     assert len(bench.clicks()) == 2
 
 
+@pytest.mark.long
 def test_a_page_that_waits_for_its_server_says_so(bench: Workbench, own_host: Host) -> None:
     own_host.stop()
     state(bench, "lost")

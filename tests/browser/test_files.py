@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
-from tests.browser.asking import decoded, mask_of, overlap
+from tests.browser.asking import Mask, decoded, encoded, mask_of, overlap
 from tests.browser.hosting import Host
 from tests.browser.workbench import INSIDE, Workbench
 from tests.conftest import ROOT
@@ -108,7 +109,7 @@ def test_the_tolerance_takes_corners_away(two: Workbench) -> None:
 
 
 @pytest.mark.parametrize("form", ["RLE", "Polygons"])
-def test_a_coco_file_is_opened_again_and_corrected(
+def test_a_coco_file_is_opened_again(
     two: Workbench, examples: Path, tmp_path: Path, form: str
 ) -> None:
     before = two.coco(form)
@@ -125,43 +126,114 @@ def test_a_coco_file_is_opened_again_and_corrected(
     for mask, expected in zip(masks, truth, strict=True):
         assert overlap(mask, expected) > (0.999 if form == "RLE" else 0.95)
 
-    two.page.locator("#objects .pick").first.click()
-    two.click(450, 330, remove=True)
-    corrected = decoded(two.coco("RLE")["annotations"][0]["segmentation"])
-    assert not np.array_equal(corrected, masks[0])
-    assert overlap(corrected, masks[0]) > 0.5
+
+def half_a_cup(tmp_path: Path, examples: Path, host: Host) -> tuple[Path, Mask]:
+    """A COCO file with one mask: the left half of a cup, which no box would give."""
+    half = mask_of(host.url, examples / "coffee.jpg", CUP, [IN_CUP])
+    half[:, 300:] = False
+    rle = encoded(half)
+    x, y, width, height = (int(side) for side in coco.toBbox(rle))
+    written = {
+        "images": [{"id": 7, "file_name": "coffee.jpg", "width": 600, "height": 400}],
+        "categories": [{"id": 3, "name": "half"}],
+        "annotations": [
+            {
+                "id": 9,
+                "image_id": 7,
+                "category_id": 3,
+                "segmentation": rle,
+                "area": int(half.sum()),
+                "bbox": [x, y, width, height],
+                "iscrowd": 0,
+            }
+        ],
+    }
+    path = tmp_path / "half.json"
+    path.write_text(json.dumps(written))
+    return path, half
 
 
-def test_the_line_for_curl_gives_the_mask_on_screen(
-    bench: Workbench, examples: Path, tmp_path: Path
+def test_a_mask_from_a_file_is_corrected_by_clicks(
+    bench: Workbench, host: Host, examples: Path, tmp_path: Path
 ) -> None:
-    bench.open_file(examples / "astronaut.jpg").box().click(*INSIDE).click(330, 480, remove=True)
-    mask = bench.mask()
-    line, _ = bench.code()
-    (tmp_path / "astronaut.jpg").write_bytes((examples / "astronaut.jpg").read_bytes())
+    path, half = half_a_cup(tmp_path, examples, host)
+    bench.open_file(examples / "coffee.jpg").open_file(path)
+    assert np.array_equal(bench.mask(), half)
 
-    ran = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+    bench.click(230, 330, remove=True)
 
-    (found,) = json.loads(ran.stdout[ran.stdout.index(b'{"objects"') :])["objects"]
-    assert np.array_equal(decoded(found["rle"]), mask)
+    asked = bench.asked[-1]
+    assert decoded(asked["mask_input"]).sum() == half.sum()
+    corrected = bench.mask()
+    box = [side for pair in asked["obj_bbox"] for side in pair]
+    start = {"mask_input": asked["mask_input"]}
+    photo = examples / "coffee.jpg"
+    expected = mask_of(host.url, photo, box, remove=asked["neg_points"], **start)
+    assert np.array_equal(corrected, expected)
+    assert not np.array_equal(corrected, half)
+    bench.button("Undo").click()
+    assert np.array_equal(bench.settled().mask(), half)
 
 
-def test_the_lines_for_python_give_the_mask_on_screen(
-    bench: Workbench, examples: Path, tmp_path: Path, plain_environment: dict[str, str]
+@pytest.mark.parametrize("kind", ["curl", "python"])
+def test_the_lines_start_from_a_mask_of_a_file_too(
+    bench: Workbench,
+    host: Host,
+    examples: Path,
+    tmp_path: Path,
+    kind: str,
+    plain_environment: dict[str, str],
 ) -> None:
-    bench.open_file(examples / "astronaut.jpg").box().click(*INSIDE).click(330, 480, remove=True)
+    path, _ = half_a_cup(tmp_path, examples, host)
+    bench.open_file(examples / "coffee.jpg").open_file(path).click(230, 330, remove=True)
     mask = bench.mask()
-    _, lines = bench.code()
-    (tmp_path / "astronaut.jpg").write_bytes((examples / "astronaut.jpg").read_bytes())
+    curl, python = bench.code()
+    (tmp_path / "coffee.jpg").write_bytes((examples / "coffee.jpg").read_bytes())
 
-    show = "\nimport sys, json\nsys.stdout.write('\\n' + json.dumps(mask.rle()))\n"
+    ran = (
+        run_curl(curl, tmp_path)
+        if kind == "curl"
+        else run_python(python, tmp_path, plain_environment)
+    )
+
+    assert np.array_equal(ran, mask)
+
+
+def run_curl(line: str, folder: Path) -> Mask:
+    """The mask that a shell gets with it."""
+    command = ["bash", "-c", line]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
+    (found,) = json.loads(ran[ran.index(b'{"objects"') :])["objects"]
+    return decoded(found["rle"])
+
+
+def run_python(lines: str, folder: Path, environment: dict[str, str]) -> Mask:
+    """The mask that Python gets with them."""
+    show = "\nimport json\nprint(json.dumps(mask.rle()))\n"
     ran = subprocess.run(
         [sys.executable, "-c", lines + show],
-        cwd=tmp_path,
-        env={**plain_environment, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
+    return decoded(json.loads(ran.stdout.splitlines()[-1]))
 
-    assert np.array_equal(decoded(json.loads(ran.stdout.splitlines()[-1])), mask)
+
+@pytest.mark.parametrize("kind", ["curl", "python"])
+def test_the_lines_give_the_mask_on_screen(
+    bench: Workbench, examples: Path, tmp_path: Path, kind: str, plain_environment: dict[str, str]
+) -> None:
+    bench.open_file(examples / "astronaut.jpg").box().click(*INSIDE).click(330, 480, remove=True)
+    mask = bench.mask()
+    curl, python = bench.code()
+    (tmp_path / "astronaut.jpg").write_bytes((examples / "astronaut.jpg").read_bytes())
+
+    ran = (
+        run_curl(curl, tmp_path)
+        if kind == "curl"
+        else run_python(python, tmp_path, plain_environment)
+    )
+
+    assert np.array_equal(ran, mask)

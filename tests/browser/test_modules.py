@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from playwright.sync_api import Page
 from pycocotools import mask as coco
 
+from tests.browser.asking import Mask, encoded
 from tests.browser.hosting import Host
-
-Mask = NDArray[np.bool_]
 
 
 def masks() -> list[Mask]:
@@ -44,13 +41,8 @@ def page(open_page: Callable[..., Page], host: Host) -> Page:
     return open_page(host.url)
 
 
-def counts(mask: Mask) -> dict[str, Any]:
-    written = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": written["size"], "counts": written["counts"].decode()}
-
-
 def test_run_lengths_are_coco_s_both_ways(page: Page) -> None:
-    rles = [counts(mask) for mask in masks()]
+    rles = [encoded(mask) for mask in masks()]
 
     found = page.evaluate(
         """async rles => {
@@ -73,7 +65,7 @@ def test_run_lengths_are_coco_s_both_ways(page: Page) -> None:
 
 
 def test_outlines_enclose_exactly_the_mask(page: Page) -> None:
-    rles = [counts(mask) for mask in masks()]
+    rles = [encoded(mask) for mask in masks()]
 
     found = page.evaluate(
         """async rles => {

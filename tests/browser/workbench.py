@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, Request, expect
 
-from benchmarks.page import place
+from benchmarks.page import TWO_FRAMES, place
 
 __all__ = ["BOX", "INSIDE", "ON_HER", "SECONDS", "Workbench"]
 
@@ -28,7 +28,6 @@ ON_HER = (150.0, 400.0)
 SECONDS = 30.0
 """Until something that a test waits for has failed: a busy machine may take long."""
 
-_TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # Red, green, blue and opacity of the overlay at a place in the window.
 _PAINTED = """
 (overlay, [x, y]) => {
@@ -91,7 +90,7 @@ class Workbench:
         """Wait until nothing is under way and everything is drawn."""
         html, end, calm = self.page.locator("html"), time.monotonic() + SECONDS, 0
         while calm < 2:
-            self.page.evaluate(_TWO_FRAMES)
+            self.page.evaluate(TWO_FRAMES)
             state = html.get_attribute("data-state")
             calm = 0 if self._under_way or state != "ready" else calm + 1
             assert time.monotonic() < end, f"after {SECONDS} s {state}, {self._under_way}"
