@@ -186,6 +186,20 @@ _SPECS: Final = (
         sha256_confirmed=True,
     ),
     ModelSpec(
+        name="iog-lite-3",
+        architecture="iog-lite-3",
+        source="comes with this project",
+        filename="iog-lite-3.pt",
+        crop=CropRule(
+            input_size=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
+        ),
+        threshold=0.5,
+        licence="trained by this project on data with stated free terms; see MODEL_CARD.md",
+        size=5_871_931,
+        sha256="fef73e1b1027a55567d5a41b76317bab92cffd7f4ea4c3721411a0f0c6061c1f",
+        sha256_confirmed=True,
+    ),
+    ModelSpec(
         name="iog-pascal-sbd",
         architecture="iog-resnet101",
         source=_DRIVE + "1Lm1hhMhhjjnNwO4Pf7SC6tXLayH2iH0l",
