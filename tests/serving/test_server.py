@@ -66,3 +66,12 @@ def test_other_reasons_are_told_too(
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(OSError, match=words):
         bind("127.0.0.1", 80)
+
+
+def test_answers_do_not_wait_for_the_client_to_confirm_their_headers() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
