@@ -1,0 +1,1 @@
+"""Adapters for other programs, one file each. Each needs the package that it is named after."""
