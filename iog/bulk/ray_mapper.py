@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
+from uuid import uuid4
 
 from iog.bulk.records import DEADLY, BoxedImage, Failure, ImageOutcome, MaskRow, Outcome
 from iog.bulk.task import MaskTask
@@ -24,6 +27,8 @@ _MOST_IMAGES_PER_BLOCK: Final = 8
 _BLOCKS_PER_ACTOR: Final = 8
 # After an actor died, its block is tried once more.
 _RETRIES: Final = 1
+# Actors in a row that die while they load the model, after others have loaded it.
+_MOST_LOST_LOADS: Final = 3
 _MISSING: Final = (
     "Ray is missing: install it with `make ray`, or with `pip install --no-deps -r "
     "requirements-ray.txt`."
@@ -34,8 +39,9 @@ class RayMapper:
     """A ``Mapper`` of Ray Data's actors.
 
     Ray starts them, moves images to whoever is free, holds back when results pile up, replaces
-    actors and nodes that are lost, and says how far it is. An image that ends its actor twice, and
-    once more on its own, fails.
+    actors and nodes that are lost, and says how far it is. What is lost with an actor is done again
+    in actors that have one image at a time. An image that ends such an actor, and once more while
+    nothing else is under way, fails. The others get their masks.
 
     Args:
         task: what each actor does; its ``threads`` are the CPUs that an actor takes.
@@ -99,8 +105,10 @@ class RayMapper:
         while part := list(islice(images, most)):
             blocks = max(-(-len(part) // _MOST_IMAGES_PER_BLOCK), self.actors * _BLOCKS_PER_ACTOR)
             lost = yield from self._mapped(part, blocks)
-            # Each alone, so that it is known which image an actor dies of.
-            lost = yield from self._mapped(lost, len(lost))
+            # One at a time in the end: where memory runs out, Ray may end another actor than the
+            # one that takes too much.
+            for actors in (self.actors, 1):
+                lost = yield from self._alone(lost, actors)
             for image in lost:
                 yield ImageOutcome.failed(image, DEADLY)
 
@@ -116,6 +124,13 @@ class RayMapper:
         context.actor_init_retry_on_errors = False
         context.max_consecutive_actor_init_deaths = 0
         waiting = {image.number: image for image in images}
+        names: list[str] = []
+
+        def remote_arguments() -> dict[str, Any]:
+            """Those of one more actor."""
+            names.append(f"iog-{uuid4()}")
+            return {"name": names[-1], "max_restarts": -1, "max_task_retries": _RETRIES}
+
         rows = data.from_items(
             [_as_row(image) for image in images], override_num_blocks=min(blocks, len(images))
         )
@@ -129,7 +144,7 @@ class RayMapper:
                 compute=data.ActorPoolStrategy(size=min(self.actors, len(images))),
                 num_cpus=self._threads,
                 num_gpus=self._gpus or None,
-                ray_remote_args_fn=_remote_arguments,
+                ray_remote_args_fn=remote_arguments,
             )
         try:
             for table in found.iter_batches(
@@ -141,8 +156,72 @@ class RayMapper:
                     outcomes = [_outcome_of(mask) for mask in row["masks"]]
                     yield ImageOutcome(image, tuple(zip(numbers, outcomes, strict=True)))
         except self._ray.exceptions.RayError as error:
-            raise SettingsError(f"Ray's actors cannot start: {_last_line(error)}") from error
+            raise _cannot_start(error) from error
+        if waiting:
+            # Ray Data leaves that to Python, but the errors of lost blocks refer to its actors, and
+            # whoever keeps an error keeps them and their CPUs: the next ones would wait for ever.
+            for name in names:
+                with suppress(ValueError):  # it has ended
+                    self._ray.kill(self._ray.get_actor(name))
         return list(waiting.values())
+
+    def _alone(
+        self, images: list[BoxedImage], actors: int
+    ) -> Generator[ImageOutcome, None, list[BoxedImage]]:
+        """Map each image in an actor that has no other one; returns those that ended theirs.
+
+        Not with Ray Data: it queues images at an actor, and those behind a deadly one are lost
+        together with it, as often as it is tried.
+        """
+        lost: list[BoxedImage] = []
+        waiting = deque(images)
+        lost_loads = 0
+        calls: dict[Any, tuple[Any, BoxedImage | None]] = {}
+        for _ in range(min(actors, len(images))):
+            self._start(calls)
+        # Not until all calls are back: an actor for which there is no room never answers.
+        while waiting or any(image is not None for _, image in calls.values()):
+            (call,), _ = self._ray.wait(list(calls), num_returns=1)
+            actor, image = calls.pop(call)
+            try:
+                outcomes = self._ray.get(call)
+            except self._ray.exceptions.RayError as error:
+                if image is not None:
+                    lost.append(image)
+                else:
+                    lost_loads += 1
+                    if lost_loads == _MOST_LOST_LOADS:
+                        raise _cannot_start(error) from error
+                self._ray.kill(actor)  # it may be out of reach, and alive
+                if waiting:
+                    self._start(calls)
+                continue
+            if waiting:
+                following = waiting.popleft()
+                calls[actor.outcomes.remote(following)] = actor, following
+            else:
+                self._ray.kill(actor)
+            if image is None:
+                lost_loads = 0
+            else:
+                yield ImageOutcome(image, outcomes)
+        for actor, _ in calls.values():
+            self._ray.kill(actor)
+        return lost
+
+    def _start(self, calls: dict[Any, tuple[Any, BoxedImage | None]]) -> None:
+        """Start an actor that Ray neither restarts nor asks again; its first call waits for it."""
+        actor = (
+            self._ray.remote(_Actor)
+            .options(
+                num_cpus=self._threads,
+                num_gpus=self._gpus or None,
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            .remote(self._task)
+        )
+        calls[actor.ready.remote()] = actor, None
 
     def close(self) -> None:
         """Leave the cluster, or end the one that was started here."""
@@ -159,9 +238,11 @@ class _Actor:
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         return self._task(batch)
 
+    def ready(self) -> None:
+        """Answers once the model is loaded."""
 
-def _remote_arguments() -> dict[str, int]:
-    return {"max_restarts": -1, "max_task_retries": _RETRIES}
+    def outcomes(self, image: BoxedImage) -> tuple[tuple[int, Outcome], ...]:
+        return self._task.outcome(image).outcomes
 
 
 def _as_row(image: BoxedImage) -> dict[str, Any]:
@@ -182,6 +263,10 @@ def _outcome_of(mask: Mapping[str, Any]) -> Outcome:
     height, width = mask["size"]
     x0, y0, x1, y1 = mask["bbox"]
     return MaskRow((height, width), mask["counts"], (x0, y0, x1, y1), mask["area"], mask["score"])
+
+
+def _cannot_start(error: Exception) -> SettingsError:
+    return SettingsError(f"Ray's actors cannot start: {_last_line(error)}")
 
 
 def _last_line(error: Exception) -> str:

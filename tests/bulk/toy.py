@@ -56,7 +56,7 @@ class ToyTask(MaskTask):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def outcome(self, image: BoxedImage) -> ImageOutcome:
-        if image.name == "die" or (image.name == "die-once" and _first(str(image.image))):
+        if image.name == "die" or (image.name == "die-once" and first_time(Path(str(image.image)))):
             os.kill(os.getpid(), signal.SIGKILL)
         return outcomes_of(image)
 
@@ -96,9 +96,10 @@ class ToyMapper:
         pass
 
 
-def _first(path: str) -> bool:
+def first_time(path: Path) -> bool:
+    """Whether nobody has asked yet; the file says that somebody has."""
     try:
-        Path(path).touch(exist_ok=False)
+        path.touch(exist_ok=False)
     except FileExistsError:
         return False
     return True
