@@ -152,10 +152,13 @@ class Outcomes(Protocol):
 class Sink(Protocol):
     """Where masks go."""
 
-    def write(self, outcomes: Outcomes) -> None:
+    def write(self, outcomes: Outcomes) -> str | None:
         """Write the whole output in the order of the input, or none of it.
 
         It depends on the outcomes alone, so that a run that was broken off gives the same bytes.
+
+        Returns:
+            A sentence that says what of the input the output lacks, if it lacks something.
         """
 
 

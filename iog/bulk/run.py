@@ -19,6 +19,8 @@ class Summary:
     """Objects that have got a mask."""
     failed: int
     """Objects that have got none."""
+    lacking: str = ""
+    """What of the input the output lacks, as a sentence."""
 
 
 def make_masks(
@@ -42,8 +44,8 @@ def make_masks(
     for outcome in mapper.map(_wanted(source, journal, done)):
         journal.add(outcome)
         done(outcome)
-    sink.write(journal)
-    return Summary(*journal.counts())
+    lacking = sink.write(journal)
+    return Summary(*journal.counts(), lacking or "")
 
 
 def _wanted(

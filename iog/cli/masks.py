@@ -187,8 +187,10 @@ def masks(
         )
         typer.echo(f"{file.count():,} objects want a mask, {file.kept:,} are kept.", err=True)
         with closing(Journal(path, {**file.describe(), **about})) as journal:
-            _run(file, sink, place.mapper(), journal, bar=place.engine != "ray")
+            lacking = _run(file, sink, place.mapper(), journal, bar=place.engine != "ray")
             typer.echo(f"Wrote {out}", err=True)
+            if lacking:
+                typer.echo(lacking, err=True)
             if review is not None:
                 _review(review, file, journal, place)
             failed = _tell_failures(journal)
@@ -268,8 +270,8 @@ def _journal_of(out: Path) -> Path:
     return path
 
 
-def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal, *, bar: bool = True) -> None:
-    """Make what is missing and write all of it, with progress."""
+def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal, *, bar: bool = True) -> str:
+    """Make what is missing and write all of it, with progress; returns what the output lacks."""
     from iog.bulk.progress import Progress
     from iog.bulk.run import make_masks
 
@@ -279,7 +281,7 @@ def _run(source: Source, sink: Sink, mapper: Mapper, journal: Journal, *, bar: b
         closing(mapper),
         Progress(source.count(), known, bar=bar) as progress,
     ):
-        make_masks(source, sink, mapper, journal, done=progress.done)
+        return make_masks(source, sink, mapper, journal, done=progress.done).lacking
 
 
 @contextmanager

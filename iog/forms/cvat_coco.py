@@ -15,7 +15,7 @@ from dataloaders.geometry import Size
 from iog.bulk.coco import CocoBoxes
 from iog.bulk.files import atomic_output, copy_bytes
 from iog.bulk.records import BoxedImage, ImageFile, Outcome, Outcomes
-from iog.errors import DatasetError
+from iog.errors import DatasetError, RequestError
 from iog.forms.files import open_files, scratch, target
 from iog.forms.images import Images
 from iog.forms.pictures import Drawn, Picture, from_polygons, size_of
@@ -198,20 +198,30 @@ def write_coco(
     *,
     form: Literal["rle", "polygon"] = "rle",
     tolerance: float = 1.0,
-) -> None:
+) -> str:
     """Write pictures as one COCO file; memory does not grow with their number.
 
+    An image whose size nobody knows is left out.
+
+    Returns:
+        See ``Sink.write``.
+
     Raises:
-        OSError, RequestError: an image or the output cannot be read or written.
+        OSError: the output cannot be written.
     """
     numbers = {label: n + 1 for n, label in enumerate(dict.fromkeys(labels))}
     annotations = Path(tempfile.mkdtemp(prefix="iog-")) / "annotations"
-    count = 0
+    n = count = left_out = 0
     with atomic_output(out) as file:
         with annotations.open("w") as later:
             file.write(b'{"images": [')
-            for n, picture in enumerate(pictures, 1):
-                height, width = size_of(picture)
+            for picture in pictures:
+                try:
+                    height, width = size_of(picture)
+                except (OSError, RequestError):
+                    left_out += 1
+                    continue
+                n += 1
                 entry = {"id": n, "file_name": picture.name, "height": height, "width": width}
                 file.write(f"{',' if n > 1 else ''}\n{json.dumps(entry)}".encode())
                 for each in picture.objects:
@@ -225,6 +235,9 @@ def write_coco(
             copy_bytes(written, file, None)
         file.write(b"\n]}\n")
     shutil.rmtree(annotations.parent, ignore_errors=True)
+    if not left_out:
+        return ""
+    return f"Images that are not in the output, because they cannot be read: {left_out:,}."
 
 
 def _entry(

@@ -135,8 +135,13 @@ class CvatMasks:
             yield number, Drawn(label, (float(x0), float(y0), float(x1), float(y1)), mask)
 
 
-def write_masks(pictures: Iterable[Picture], labels: list[str], out: Path) -> None:
-    """Write the masks of pictures as an export; boxes without a mask are left out.
+def write_masks(pictures: Iterable[Picture], labels: list[str], out: Path) -> str:
+    """Write the masks of pictures as an export.
+
+    Boxes without a mask are left out, and so are images that have no others.
+
+    Returns:
+        See ``Sink.write``.
 
     Raises:
         DatasetError: a picture has more objects than there are colours.
@@ -147,10 +152,14 @@ def write_masks(pictures: Iterable[Picture], labels: list[str], out: Path) -> No
     free = (index for index in range(1, 1 << 24) if index != 255)  # 255 is VOC's void
     colours |= {label: voc_colour(index) for label, index in zip(named, free, strict=False)}
     names = []
+    left_out = 0
     with target(out) as folder:
         for picture in pictures:
             masks = [(each.mask, each.label) for each in picture.objects if each.mask is not None]
             masks = [(mask, label) for mask, label in masks if mask.area]
+            left_out += len(picture.objects) - len(masks)
+            if picture.objects and not masks:
+                continue
             if len(masks) > _MOST:
                 raise DatasetError(
                     f"{picture.name} has {len(masks)} objects; this form tells {_MOST} apart. "
@@ -172,6 +181,9 @@ def write_masks(pictures: Iterable[Picture], labels: list[str], out: Path) -> No
         folder.write(
             "ImageSets/Segmentation/default.txt", "".join(f"{name}\n" for name in names).encode()
         )
+    if not left_out:
+        return ""
+    return f"Objects that are not in the output, because they have got no mask: {left_out:,}."
 
 
 def _unpacked(owner: object, files: Files) -> Path:

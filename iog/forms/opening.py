@@ -95,11 +95,11 @@ class _Conversion:
     out: Path
     options: Options
 
-    def write(self, outcomes: Outcomes) -> None:
+    def write(self, outcomes: Outcomes) -> str:
         pictures, labels = self.form.pictures(outcomes), self.form.labels()
         match self.to:
             case "coco":
-                write_coco(
+                return write_coco(
                     pictures,
                     labels,
                     self.out,
@@ -107,9 +107,9 @@ class _Conversion:
                     tolerance=self.options.tolerance,
                 )
             case "yolo":
-                write_yolo(pictures, labels, self.out, tolerance=self.options.tolerance)
+                return write_yolo(pictures, labels, self.out, tolerance=self.options.tolerance)
             case _:
-                write_masks(pictures, labels, self.out)
+                return write_masks(pictures, labels, self.out)
 
 
 class _CocoFile(CocoBoxes):

@@ -30,6 +30,8 @@ __all__ = ["YoloBoxes", "line_of", "write_yolo"]
 
 _PER_IMAGE: Final = 1_000_000
 """More lines than a text has."""
+_LEAST_OUTLINE: Final = 7
+"""Words of a line: a class and three corners."""
 _NAMES: Final = re.compile(r"(^|/)(obj\.names|[^/]*\.ya?ml)$")
 
 
@@ -47,9 +49,12 @@ class YoloBoxes:
     """The ``Source`` and ``Sink`` of YOLO's texts.
 
     A line of five numbers (or six: with a confidence) is a box, and a longer one an outline, which
-    is kept. The output holds all files of the data set but the images; each box has become an
+    is kept. The output holds the names of the classes and the texts; each box has become an
     outline. Parts and holes of an object are joined by seams without width, because YOLO has one
     outline for an object.
+
+    A text with a box that has got no mask is left out. Boxes among outlines would be read as
+    outlines, and what a text leaves out counts as background.
 
     Args:
         path: folder or zip archive.
@@ -122,19 +127,17 @@ class YoloBoxes:
         """See ``Form.pictures``."""
         for text in self._texts:
             file, size, _ = self._file(text)
-            if size is None:
-                continue
             objects = []
             for n, line in enumerate(self._lines(text)):
                 words = line.split()
                 if not words:
                     continue
                 each = self._object(text, n, line, size, "")
-                mask = _mask(words, size)
+                mask = None if size is None else _mask(words, size)
                 objects.append(drawn(each.label, each.box, outcomes.get(each.number), mask))
-            yield Picture(text.image, file, tuple(objects), size)
+            yield Picture(text.image or text.name, file, tuple(objects), size)
 
-    def write(self, outcomes: Outcomes) -> None:
+    def write(self, outcomes: Outcomes) -> str:
         """See ``Sink.write``.
 
         Raises:
@@ -144,16 +147,27 @@ class YoloBoxes:
         with target(self._out) as folder:
             if self._names_file:
                 _copied(self._files, self._names_file, folder)
+            left_out = 0
             for text in self._texts:
-                folder.write(text.name, "".join(self._written(text, outcomes)).encode())
+                lines = self._written(text, outcomes)
+                if lines is None:
+                    left_out += 1
+                else:
+                    folder.write(text.name, "".join(lines).encode())
+        return _lacking(left_out)
 
-    def _written(self, text: _Text, outcomes: Outcomes) -> Iterator[str]:
+    def _written(self, text: _Text, outcomes: Outcomes) -> list[str] | None:
+        """The lines of a text; nothing if one of them has no outline."""
+        lines = []
         for n, line in enumerate(self._lines(text)):
             row = outcomes.get(text.number * _PER_IMAGE + n)
             if isinstance(row, MaskRow):
-                yield line_of(line.split()[0], row.mask(), self._tolerance)
+                lines.append(line_of(line.split()[0], row.mask(), self._tolerance))
+            elif 0 < len(line.split()) < _LEAST_OUTLINE:
+                return None
             else:
-                yield line
+                lines.append(line)
+        return lines
 
     def _lines(self, text: _Text) -> list[str]:
         with self._files.open(text.name) as file:
@@ -164,7 +178,7 @@ class YoloBoxes:
 
     def _wants(self, line: str) -> bool:
         count = len(line.split())
-        return count > 0 and (count < 7 or self._redo)
+        return count > 0 and (count < _LEAST_OUTLINE or self._redo)
 
     def _file(self, text: _Text) -> tuple[ImageFile, Size | None, str]:
         """The image of a text with its size, or why there is none."""
@@ -195,13 +209,19 @@ class YoloBoxes:
 
 def write_yolo(
     pictures: Iterable[Picture], labels: list[str], out: Path, *, tolerance: float = 1.0
-) -> None:
-    """Write outlines as ``labels/NAME.txt`` with ``data.yaml``; boxes without one are left out.
+) -> str:
+    """Write outlines as ``labels/NAME.txt`` with ``data.yaml``.
+
+    An image that has an object without an outline gets no text, as in ``YoloBoxes``.
+
+    Returns:
+        See ``Sink.write``.
 
     Raises:
         OSError: it cannot be written.
     """
     numbers = {label: n for n, label in enumerate(dict.fromkeys(labels))}
+    left_out = 0
     with target(out) as folder:
         for picture in pictures:
             lines = [
@@ -209,11 +229,25 @@ def write_yolo(
                 for each in picture.objects
                 if each.mask is not None and each.mask.area
             ]
+            if len(lines) < len(picture.objects):
+                left_out += 1
+                continue
             name = PurePosixPath("labels", picture.name).with_suffix(".txt")
             folder.write(str(name), "".join(lines).encode())
         # JSON is YAML, and needs no quoting rules of its own.
         names = "".join(f"  {n}: {json.dumps(label)}\n" for label, n in numbers.items())
         folder.write("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode())
+    return _lacking(left_out)
+
+
+def _lacking(left_out: int) -> str:
+    if not left_out:
+        return ""
+    return (
+        f"Label files that are not in the output, because a box of theirs has got no mask: "
+        f"{left_out:,}. Leave their images out when you train: without a label file an image "
+        "counts as one without objects."
+    )
 
 
 def line_of(number: str, mask: Mask, tolerance: float) -> str:

@@ -55,6 +55,17 @@ def make(
     failing: tuple[str, ...] = (),
 ) -> dict[str, BoxedObject]:
     """What `iog masks` does, without a network; returns objects by `image: object`."""
+    return made(source, sink, shape=shape, failing=failing)[0]
+
+
+def made(
+    source: Source,
+    sink: Sink,
+    *,
+    shape: Callable[[Box, Size], MaskRow] = ellipse,
+    failing: tuple[str, ...] = (),
+) -> tuple[dict[str, BoxedObject], str]:
+    """The same, with the sentence that tells what the output lacks."""
     found: dict[int, Outcome] = {}
     seen = {}
     numbers = set()
@@ -62,16 +73,16 @@ def make(
         assert image.number not in numbers
         numbers.add(image.number)
         file = image.image
-        size = Image(file() if callable(file) else file).size
-        assert image.size in (None, size)
+        if any(not each.problem for each in image.objects):
+            size = Image(file() if callable(file) else file).size
+            assert image.size in (None, size)
         for each in image.objects:
             assert each.number not in found
             seen[f"{image.name}: {each.name}"] = each
             failed = each.problem or each.label in failing
             found[each.number] = Failure(each.problem or "No.") if failed else shape(each.box, size)
     assert source.count() == len(found)
-    sink.write(Made(found))
-    return seen
+    return seen, sink.write(Made(found)) or ""
 
 
 def picture(size: Size = (48, 64), form: str = "PNG") -> bytes:

@@ -48,9 +48,14 @@ def test_a_broken_image_is_listed_and_costs_nothing_else(tmp_path: Path) -> None
 
     assert result.exit_code == 3
     assert f"street/a.png, box number 0: {path} has no images/street/a.png." in result.output
+    assert "not in the output" not in result.output
     written = json.loads((tmp_path / "out.json").read_bytes())
     assert [image["file_name"] for image in written["images"]] == ["street/a.png", "b.png"]
     assert len(written["annotations"]) == 5
+
+    result = _masks("--data", f"cvat:{path}", "--out", str(tmp_path / "out"), "--to", "yolo")
+
+    assert "Label files that are not in the output, because a box" in result.output
 
 
 @pytest.mark.parametrize(

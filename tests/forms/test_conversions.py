@@ -14,7 +14,7 @@ from iog.errors import DatasetError
 from iog.forms import TO, Options, open_form
 from iog.masks import Mask
 from tests.forms import test_cvat_masks, test_cvat_xml, test_yolo
-from tests.forms.made import ellipse, lay, make, picture, read_back
+from tests.forms.made import ellipse, lay, made, make, picture, read_back
 
 
 def _coco(*, first: int) -> dict[str, Any]:
@@ -154,6 +154,17 @@ def test_a_converted_coco_file_is_read_by_the_data_set_reader(tmp_path: Path) ->
     photos = lay(tmp_path / "photos", {"a.png": picture()}, archive=False)
     read = CocoObjects(tmp_path / "out.json", photos)
     assert [read[index].category for index in range(len(read))] == ["dog", "cat"]
+
+
+def test_yolo_gets_no_text_for_an_image_with_a_box_that_failed(tmp_path: Path) -> None:
+    files = {"annotations.xml": test_cvat_xml.IMAGES, **test_cvat_xml.PHOTOS}
+    path = lay(tmp_path / "in", files, archive=True)
+
+    source = open_form(f"cvat:{path}", tmp_path / "out", to="yolo")
+    _, lacking = made(*source, failing=("car & van",))
+
+    assert sorted(read_back(tmp_path / "out")) == ["data.yaml", "labels/b.txt"]
+    assert "has got no mask: 1. Leave their images out" in lacking
 
 
 def test_a_video_is_not_converted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from iog.errors import DatasetError
 from iog.forms import Options, open_form
-from tests.forms.made import ellipse, lay, make, picture, read_back, two_parts
+from tests.forms.made import ellipse, lay, made, make, picture, read_back, two_parts
 
 BOX = "1 0.500000 0.5 0.25 0.5\n"  # 24..40, 12..36 of 64 x 48
 OUTLINE = "0 0.1 0.1 0.30000001 0.1 0.3 0.3\n"
@@ -128,6 +129,66 @@ def test_what_is_wrong_with_a_line_or_an_image_is_listed(tmp_path: Path) -> None
     assert problems["images/train/b.png: line 3"] == ""
     assert problems["labels/train/c.txt: line 1"] == "labels/train/c.txt has no image."
     assert problems["images/train/d.png: line 1"]
+
+
+def _some_fail(tmp_path: Path) -> Path:
+    """`a` has a cat that gets no mask, `d` cannot be read, `c` has no image; the rest is fine."""
+    more = {"labels/train/a.txt": (OUTLINE + "0 0.5 0.5 0.25 0.5\n" + BOX).encode(),
+            "labels/train/c.txt": BOX.encode(), "images/train/d.png": b"no image",
+            "labels/train/d.txt": BOX.encode(), "images/train/e.png": picture(),
+            "labels/train/e.txt": (OUTLINE + BOX).encode()}  # fmt: skip
+    return lay(tmp_path / "in", {**ULTRALYTICS, **more}, archive=False)
+
+
+def test_no_box_is_among_outlines_and_none_counts_as_background(tmp_path: Path) -> None:
+    path = _some_fail(tmp_path)
+
+    _, lacking = made(*open_form(f"yolo:{path}", tmp_path / "out"), failing=("cat",))
+
+    written = read_back(tmp_path / "out")
+    assert sorted(written) == ["data.yaml", "labels/train/b.txt", "labels/train/e.txt"]
+    assert [len(line.split()) > 6 for line in written["labels/train/e.txt"].splitlines()] == [
+        True, True
+    ]  # fmt: skip
+    assert "because a box of theirs has got no mask: 3. Leave their images out" in lacking
+
+
+def test_an_outline_that_is_not_made_anew_stays(tmp_path: Path) -> None:
+    files = {**ULTRALYTICS, "labels/train/a.txt": (OUTLINE + BOX).encode()}
+    path = lay(tmp_path / "in", files, archive=False)
+
+    source = open_form(f"yolo:{path}", tmp_path / "out", options=Options(redo=True))
+    _, lacking = made(*source, failing=("cat",))
+
+    assert read_back(tmp_path / "out")["labels/train/a.txt"].startswith(OUTLINE.encode())
+    assert lacking == ""
+
+
+@pytest.mark.parametrize(
+    ("to", "images", "sentence"),
+    [
+        ("coco", ["images/train/a.png", "images/train/b.png", "images/train/e.png"],
+         "Images that are not in the output, because they cannot be read: 2."),
+        ("cvat-masks", ["images/train/a", "images/train/b", "images/train/e"],
+         "Objects that are not in the output, because they have got no mask: 3."),
+    ],
+)  # fmt: skip
+def test_a_conversion_says_what_it_lacks(
+    to: str, images: list[str], sentence: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+
+    _, lacking = made(*open_form(f"yolo:{_some_fail(tmp_path)}", out, to=to), failing=("cat",))
+
+    assert lacking == sentence
+    if to == "coco":
+        content = json.loads(out.read_bytes())
+        assert [each["file_name"] for each in content["images"]] == images
+        assert [len(each["segmentation"]) > 0 for each in content["annotations"]] == [
+            True, False, True, True, True
+        ]  # fmt: skip
+    else:
+        assert read_back(out)["ImageSets/Segmentation/default.txt"].decode().split() == images
 
 
 @pytest.mark.parametrize(
