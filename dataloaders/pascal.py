@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from dataloaders import DatasetError
 from dataloaders.samples import Entry, Listed, Sample, read_indices, read_names, read_photo, require
@@ -324,6 +323,9 @@ class _Sbd:
         return [Instance(number, category_name(int(categories[number - 1]))) for number in found]
 
     def _read(self, image_id: str) -> dict[str, NDArray[Any]]:
+        # Not above: masks of other forms are read where there is no SciPy.
+        from scipy.io import loadmat
+
         path = self._file(image_id)
         try:
             record = loadmat(path)["GTinst"][0, 0]

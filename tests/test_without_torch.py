@@ -43,6 +43,18 @@ def test_iog_lite_gives_its_mask(tmp_path: Path) -> None:
     assert sum(map(sum, mask)) > 10_000
 
 
+def test_a_data_set_gets_its_masks(tmp_path: Path) -> None:
+    boxes = {
+        "images": [{"id": 1, "file_name": "astronaut.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "bbox": [5, 4, 365, 508]}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    files = ["--coco", "boxes.json", "--images", str(ROOT / "examples"), "--out", "masks.json"]
+    done = iog("masks", *files, "--workers", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 masks made, 0 failed." in done.stderr
+
+
 def test_weights_of_ones_own_are_listed(tmp_path: Path) -> None:
     write_random_lite(tmp_path / "mine.pt", input_size=64)
     done = iog("weights", "list", folder=tmp_path)
