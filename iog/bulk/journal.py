@@ -41,6 +41,7 @@ class Journal:
 
     def __init__(self, path: Path, about: Mapping[str, str]) -> None:
         self.path = path
+        self._closed = False
         try:
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
         except sqlite3.OperationalError as error:
@@ -70,9 +71,11 @@ class Journal:
         for statement in _TABLES.split(";")[:-1]:
             self._db.execute(statement)
         known = dict(self._db.execute("SELECT name, value FROM about"))
-        if known:
-            _check(self.path, known, about)
+        # Where nothing is finished, nothing depends on what the run had.
+        if known and len(self):
+            _check(self.path, len(self), known, about)
         else:
+            self._db.execute("DELETE FROM about")
             self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         self._db.execute("COMMIT")
 
@@ -128,17 +131,25 @@ class Journal:
         return made, failed
 
     def close(self) -> None:
-        """Let go of the file; a next run goes on with it."""
-        self._db.close()
+        """Let go of the file: a next run goes on with it. Without outcomes it is removed."""
+        if self._closed:
+            return
+        if not len(self):
+            return self.remove()
+        self._close()
 
     def remove(self) -> None:
         """Close and remove it: the output holds all there is."""
-        self.close()
+        self._close()
         for ending in ("-wal", "-shm", ""):
             self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
 
+    def _close(self) -> None:
+        self._closed = True
+        self._db.close()
 
-def _check(path: Path, known: Mapping[str, str], about: Mapping[str, str]) -> None:
+
+def _check(path: Path, count: int, known: Mapping[str, str], about: Mapping[str, str]) -> None:
     """Refuse a journal of a run with something else."""
     other = [
         f"{name} {known.get(name, 'none')!r}, not {about.get(name, 'none')!r}"
@@ -147,8 +158,8 @@ def _check(path: Path, known: Mapping[str, str], about: Mapping[str, str]) -> No
     ]
     if other:
         raise SettingsError(
-            f"{path} is the journal of a run with {'; '.join(other)}. Give what it had to go on "
-            "with it, give another --out, or remove it to begin again."
+            f"{path} holds {count:,} finished objects of a run with {'; '.join(other)}. Give what "
+            "it had to go on with it, give another --out, or remove it to begin again."
         )
 
 

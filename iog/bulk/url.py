@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,10 @@ _WAIT_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 30.0
 # A restart of all replicas takes less.
 _PATIENCE_SECONDS: Final = 180.0
+# An address at which nothing stands is wrong more often than early.
+_FIRST_SECONDS: Final = 10.0
+# A busy function answers somebody sooner.
+_SILENT_SECONDS: Final = 5.0
 # The local host gives up on an answer after 60.
 _TIMEOUT_SECONDS: Final = 120.0
 _CONNECT_SECONDS: Final = 10.0
@@ -87,10 +92,30 @@ class UrlMapper:
             timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_TIMEOUT_SECONDS),
         )
         self._lost: type[Exception] = urllib3.exceptions.HTTPError
+        self._unreached = (
+            urllib3.exceptions.NewConnectionError,
+            urllib3.exceptions.ConnectTimeoutError,
+        )
         self._ended = threading.Event()
         self._tenacity: Any = tenacity
         self._answered = time.monotonic()
         """When the function last answered."""
+        self._reached = False
+        """Whether there is something at the address."""
+        self._told = False
+        """Whether somebody has heard that it is silent."""
+
+    def about(self) -> dict[str, str]:
+        """The model, engine and threshold that its `/health` names; nothing if it names none.
+
+        Raises:
+            SettingsError: nothing answers at the address.
+        """
+        answer = self._sent(None, method="GET", path="/health")
+        told = {} if isinstance(answer, Failure) else answer[1]
+        if told.get("model") is None:
+            return {}
+        return {name: str(told.get(name)) for name in ("model", "engine", "threshold")}
 
     def map(self, images: Iterator[BoxedImage]) -> Iterator[ImageOutcome]:
         """See ``Mapper.map``.
@@ -168,7 +193,9 @@ class UrlMapper:
             raise SettingsError(f"{self._url} does not answer as the function does.")
         return objects
 
-    def _sent(self, body: bytes) -> tuple[int, dict[str, Any]] | Failure:
+    def _sent(
+        self, body: bytes | None, *, method: str = "POST", path: str = ""
+    ) -> tuple[int, dict[str, Any]] | Failure:
         """The status and the JSON object of the answer, after as many tries as it needs.
 
         Raises:
@@ -179,15 +206,15 @@ class UrlMapper:
         retrying = self._tenacity.Retrying(
             retry=self._tenacity.retry_if_exception_type(_AgainLater),
             wait=self._tenacity.wait_random_exponential(_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
-            stop=self._tenacity.stop_after_delay(self._patience)
-            | self._tenacity.stop_when_event_set(self._ended),
+            stop=self._gives_up,
+            before_sleep=self._tell_once,
             sleep=self._tenacity.sleep_using_event(self._ended),
             reraise=True,
         )
         try:
             for attempt in retrying:
                 with attempt:
-                    status, told = self._tried(body)
+                    status, told = self._tried(method, path, body)
                     error = told.get("error")
                     if isinstance(error, dict) and error.get("code") == "worker_lost":
                         deaths += 1
@@ -196,7 +223,13 @@ class UrlMapper:
                     if status in _AGAIN:
                         raise _AgainLater(f"it answers with status {status}")
                     self._answered = time.monotonic()
+                    self._told = False
         except _AgainLater as error:
+            if not self._reached:
+                raise SettingsError(
+                    f"{self._url} does not answer: {error}. Check the address, or start `iog serve "
+                    "--port N` there."
+                ) from error
             if self._answered > start:
                 return Failure(f"The function gave no answer for this image: {error}.")
             raise SettingsError(
@@ -204,7 +237,23 @@ class UrlMapper:
             ) from error
         return status, told
 
-    def _tried(self, body: bytes) -> tuple[int, dict[str, Any]]:
+    def _gives_up(self, attempt: Any) -> bool:  # noqa: ANN401 - of tenacity
+        patience = self._patience if self._reached else min(self._patience, _FIRST_SECONDS)
+        return self._ended.is_set() or attempt.seconds_since_start >= patience
+
+    def _tell_once(self, attempt: Any) -> None:  # noqa: ANN401 - of tenacity
+        """Say that the function is waited for, if it was there and nobody gets an answer."""
+        silent = time.monotonic() - self._answered > _SILENT_SECONDS
+        if self._reached and silent and not self._told:
+            self._told = True
+            print(
+                f"{self._url} does not answer: {attempt.outcome.exception()}. It is asked again "
+                f"for {self._patience:g} seconds.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _tried(self, method: str, path: str, body: bytes | None) -> tuple[int, dict[str, Any]]:
         """One request.
 
         Raises:
@@ -212,10 +261,15 @@ class UrlMapper:
         """
         try:
             answer = self._http.request(
-                "POST", self._url, body=body, headers={"Content-Type": "application/json"}
+                method,
+                self._url.rstrip("/") + path if path else self._url,
+                body=body,
+                headers={"Content-Type": "application/json"},
             )
         except self._lost as error:
-            raise _AgainLater(str(error)) from error
+            self._reached |= not isinstance(error, self._unreached)
+            raise _AgainLater(str(error).removesuffix(".")) from error
+        self._reached = True
         try:
             told = orjson.loads(answer.data)
         except orjson.JSONDecodeError:

@@ -145,6 +145,10 @@ def masks(
 
     iog masks --data cvat:export.zip --out masks.zip
     """
+    if url is not None and model is not None:
+        raise typer.BadParameter(
+            "the function at --url has a model of its own: leave it out.", param_hint="--model"
+        )
     place = Workplace(
         Settings.from_env().with_model(model), engine, workers, address, actors, gpus, url
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -12,6 +13,7 @@ from iog.settings import Settings, available_cores
 if TYPE_CHECKING:
     from iog.bulk.records import Mapper
     from iog.bulk.task import MaskTask
+    from iog.bulk.url import UrlMapper
 
 __all__ = ["Workplace"]
 
@@ -57,12 +59,16 @@ class Workplace:
         """What the masks depend on here, for the journal.
 
         Raises:
+            SettingsError: nothing answers at the address.
             WeightsError: the weights are missing.
         """
         if self.url is not None:
-            threshold = self.settings.threshold
-            told = "the function's" if threshold is None else str(threshold)
-            return {"url": self.url, "threshold": told}
+            with closing(self._function(self.url)) as function:
+                # A function may move, so its address only stands for a model without a name.
+                about = {"threshold": "the function's", **(function.about() or {"url": self.url})}
+            if self.settings.threshold is not None:
+                about["threshold"] = str(self.settings.threshold)
+            return about
         return self._task().describe()
 
     def mapper(self) -> Mapper:
@@ -72,13 +78,7 @@ class Workplace:
             SettingsError: what it needs is missing.
         """
         if self.url is not None:
-            from iog.bulk.url import UrlMapper
-
-            return UrlMapper(
-                self.url,
-                requests=self.workers or _REQUESTS,
-                threshold=self.settings.threshold,
-            )
+            return self._function(self.url)
         if self.engine == "ray":
             from iog.bulk.ray_mapper import RayMapper
 
@@ -92,6 +92,11 @@ class Workplace:
         from iog.bulk.local import LocalMapper
 
         return LocalMapper(self._task(), self.workers or available_cores())
+
+    def _function(self, url: str) -> UrlMapper:
+        from iog.bulk.url import UrlMapper
+
+        return UrlMapper(url, requests=self.workers or _REQUESTS, threshold=self.settings.threshold)
 
     def _threads(self) -> int:
         """Of one worker: the cores divided, as `iog serve` does."""

@@ -78,13 +78,26 @@ def test_what_was_added_outlives_a_killed_process(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_something_else_is_refused_with_what_differs(tmp_path: Path) -> None:
-    Journal(tmp_path / "j", ABOUT).close()
-    wanted = r"is the journal of a run with model 'iog-lite', not 'other'\. Give what it had"
+    _begun(tmp_path / "j")
+    wanted = r"j holds 2 finished objects of a run with model 'iog-lite', not 'other'\. Give what"
     with pytest.raises(SettingsError, match=wanted):
         Journal(tmp_path / "j", {**ABOUT, "model": "other"})
     with pytest.raises(SettingsError, match="redo 'none', not 'True'"):
         Journal(tmp_path / "j", {**ABOUT, "redo": "True"})
     Journal(tmp_path / "j", ABOUT).close()
+
+
+def _begun(path: Path) -> None:
+    journal = Journal(path, ABOUT)
+    journal.add(_one(1))
+    journal.close()
+
+
+def test_a_journal_without_outcomes_stops_nobody(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "j", ABOUT)
+    first._db.close()  # killed
+    Journal(tmp_path / "j", {**ABOUT, "model": "other"}).close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_runs_do_not_share_it(tmp_path: Path) -> None:

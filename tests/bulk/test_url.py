@@ -16,7 +16,9 @@ from iog.bulk.local import LocalMapper
 from iog.bulk.records import DEADLY, BoxedImage, BoxedObject, Failure, ImageOutcome, MaskRow
 from iog.bulk.task import MaskTask
 from iog.bulk.url import UrlMapper
+from iog.cli.workplace import Workplace
 from iog.errors import SettingsError
+from iog.settings import Settings
 from tests.builders import photo
 
 Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]] | None]
@@ -32,8 +34,11 @@ def masks_of(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 @contextmanager
-def standing_in(answer: Answer) -> Iterator[str]:
-    """The address of a stand-in for the function; `None` as an answer drops the connection."""
+def standing_in(answer: Answer, about: dict[str, Any] | None = None) -> Iterator[str]:
+    """The address of a stand-in for the function; `None` as an answer drops the connection.
+
+    `about` is what `/health` answers, if it does.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -42,12 +47,18 @@ def standing_in(answer: Answer) -> Iterator[str]:
             told = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             if told is None:
                 self.close_connection = True
-                return
-            data = json.dumps(told[1]).encode()
-            self.send_response(told[0])
+            else:
+                self.respond(*told)
+
+        def respond(self, status: int, told: dict[str, Any]) -> None:
+            data = json.dumps(told).encode()
+            self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.respond(200 if about else 404, about or {})
 
         def log_message(self, *_: object) -> None:
             pass
@@ -149,6 +160,50 @@ def test_where_nothing_answers_the_run_ends() -> None:
         mapped(url, boxed(1, (0.0, 0.0, 9.0, 9.0)), patience=0.2)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "nowhere.invalid"])
+def test_an_address_at_which_nothing_stands_is_told_soon(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iog.bulk.url._FIRST_SECONDS", 0.2)
+    with pytest.raises(SettingsError, match="Check the address, or start `iog serve --port N`"):
+        mapped(f"http://{host}", boxed(1, (0.0, 0.0, 9.0, 9.0)), patience=60)
+
+
+def test_a_function_that_falls_silent_is_waited_for_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("iog.bulk.url._SILENT_SECONDS", 0.0)
+    troubles = [BUSY] * 3
+    with standing_in(lambda body: troubles.pop() if troubles else masks_of(body)) as url:
+        mapped(url, boxed(1, (0.0, 0.0, 9.0, 9.0)))
+
+    told = capsys.readouterr().err
+    assert told == (
+        f"{url} does not answer: it answers with status 503. It is asked again for 180 seconds.\n"
+    )
+
+
+MODEL = {"model": "iog-lite", "engine": "openvino", "threshold": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("about", "known"),
+    [
+        (MODEL, {"model": "iog-lite", "engine": "openvino", "threshold": "0.5"}),
+        (None, {"url": "its own", "threshold": "the function's"}),
+    ],
+)
+def test_the_journal_knows_the_model_or_else_the_address(
+    about: dict[str, Any] | None, known: dict[str, str]
+) -> None:
+    with standing_in(masks_of, about) as url:
+        found = Workplace(Settings(), url=url).about()
+        chosen = Workplace(Settings(threshold=0.25), url=url).about()
+
+    assert found == {name: url if name == "url" else value for name, value in known.items()}
+    assert chosen == {**found, "threshold": "0.25"}
+
+
 @pytest.mark.parametrize(
     "told", [(404, {}), (200, {"shapes": []}), (401, {"error": {"message": "Who are you?"}})]
 )
@@ -183,6 +238,7 @@ def test_iog_serve_gives_the_masks_of_a_local_run(bundled_server: str) -> None:
         BoxedImage(2, "b", b"no image", (BoxedObject(10, boxes[0], "box 10"),)),
     ]
     found = mapped(bundled_server, *images)
+    assert Workplace(Settings(), url=bundled_server).about()["model"] == "iog-lite"
     with closing(LocalMapper(MaskTask(threads=1), 1)) as mapper:
         wanted = {outcome.image.number: outcome for outcome in mapper.map(iter(images))}
 

@@ -288,7 +288,7 @@ def test_another_model_or_input_does_not_go_on_with_a_journal(here: Path) -> Non
     _edit(folder / "boxes.json", lambda content: content.update(info={}))
     status, told = Life(folder, "masks.json", "--redo").wait()
     assert status == 1
-    assert "masks.json.journal is the journal of a run with input sha256" in told
+    assert "finished objects of a run with input sha256" in told
     assert "redo 'False', not 'True'" in told
 
 
