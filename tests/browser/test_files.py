@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Page, Route, expect
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
@@ -119,12 +120,160 @@ def test_a_coco_file_is_opened_again(
     two.page.reload()
     two.open_file(examples / "coffee.jpg").open_file(path)
 
-    assert [name.split(",")[0] for name in two.objects()] == ["cup", "object"]
+    assert [name.split(",")[0] for name in two.objects()] == ["cup", "Object 2"]
     again = two.coco("RLE")
     masks = [decoded(each["segmentation"]) for each in again["annotations"]]
     truth = [read(before, tmp_path).annToMask(each).astype(bool) for each in before["annotations"]]
     for mask, expected in zip(masks, truth, strict=True):
         assert overlap(mask, expected) > (0.999 if form == "RLE" else 0.95)
+
+
+def warns(page: Page) -> bool:
+    """Whether the browser asks before it closes the page."""
+    asks: bool = page.evaluate(
+        "() => !dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    )
+    return asks
+
+
+@pytest.mark.parametrize("button", ["COCO JSON", "Mask PNG"])
+def test_a_file_waits_for_the_mask_under_way(
+    bench: Workbench, host: Host, examples: Path, button: str
+) -> None:
+    bench.open_example("coffee").box(CUP).click(*IN_CUP)
+    held: list[Route] = []
+    bench.page.route("**/", lambda route: held.append(route))
+    bench.press(150, 350, remove=True)
+    with bench.page.expect_download() as download:
+        bench.button(button).click()
+        expect(bench.page.locator("#hint")).to_contain_text("under way")
+        held[0].continue_()
+
+    content = Path(download.value.path()).read_bytes()
+    expected = mask_of(host.url, examples / "coffee.jpg", CUP, [IN_CUP], [(150, 350)])
+    if button == "COCO JSON":
+        (annotation,) = json.loads(content)["annotations"]
+        assert np.array_equal(decoded(annotation["segmentation"]), expected)
+    else:
+        assert np.array_equal(np.array(Image.open(io.BytesIO(content))) > 0, expected)
+
+
+def test_objects_without_a_current_mask_are_told_and_stay_unsaved(bench: Workbench) -> None:
+    bench.open_example("coffee").box(CUP).click(*IN_CUP)
+    assert len(bench.coco()["annotations"]) == 1
+    assert not warns(bench.page)
+    bench.page.route("**/", lambda route: route.fulfill(status=422, json={"error": {}}))
+    bench.press(150, 350, remove=True)
+    expect(bench.page.locator("#alert")).to_be_visible()
+    bench.button("Mask PNG").click()
+    expect(bench.page.locator("#hint")).to_have_text(
+        "This object has no mask yet. Nothing was saved."
+    )
+    bench.button("Undo").click()
+    bench.button("New object").click()
+    bench.page.mouse.move(*bench.place(*PLATE[:2]))
+    bench.page.mouse.down()
+    bench.page.mouse.move(*bench.place(*PLATE[2:]))
+    bench.page.mouse.up()
+    expect(bench.page.locator("#alert")).to_be_visible()
+
+    written = bench.coco()
+
+    assert len(written["annotations"]) == 1
+    expect(bench.page.locator("#hint")).to_have_text(
+        "1 of 2 objects has no mask yet and is not in the file."
+    )
+    assert warns(bench.page)
+
+
+def test_work_on_every_photo_is_warned_of_and_its_labels_are_offered(bench: Workbench) -> None:
+    bench.open_example("coffee").box(CUP)
+    bench.page.get_by_label("Label").fill("cup")
+    bench.open_example_again("cat.jpg").box((60, 20, 380, 290))
+    offered = bench.page.locator("#labels option").evaluate_all("all => all.map(o => o.value)")
+    assert offered == ["cup"]
+    bench.page.get_by_label("Label").fill("cat")
+    first = bench.coco()
+    assert warns(bench.page)
+
+    bench.open_example_again("coffee.jpg")
+    bench.page.get_by_label("Label").fill("cat")
+    assert bench.coco()["categories"] == first["categories"]
+    assert not warns(bench.page)
+
+
+def a_set(tmp_path: Path) -> Path:
+    """A COCO file of two images: a polygon with attributes, a box alone, and what is neither."""
+    square = [140, 60, 460, 60, 460, 360, 140, 360]
+    common = {"image_id": 7, "iscrowd": 0, "attributes": {"occluded": True}}
+    written = {
+        "info": {"description": "kitchen"},
+        "licenses": [{"id": 1, "name": "CC0"}],
+        "images": [
+            {"id": 7, "file_name": "set/coffee.jpg", "width": 600, "height": 400, "license": 1},
+            {"id": 8, "file_name": "other.jpg", "width": 30, "height": 20},
+        ],
+        "categories": [
+            {"id": 30, "name": "cup", "supercategory": "kitchen"},
+            {"id": 40, "name": "plate", "supercategory": "kitchen"},
+        ],
+        "annotations": [
+            {"id": 90, "category_id": 30, "segmentation": [square], "area": 1, **common},
+            {"id": 91, "category_id": 40, "bbox": [20, 180, 140, 210], **common},
+            {"id": 92, "category_id": 40, "keypoints": [], **common},
+            {"id": 500, "image_id": 8, "category_id": 40, "bbox": [1, 1, 9, 9]},
+        ],
+    }
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps(written))
+    return path
+
+
+def test_an_export_keeps_what_the_file_said_of_its_photo(
+    bench: Workbench, host: Host, examples: Path, tmp_path: Path
+) -> None:
+    path = a_set(tmp_path)
+    given = json.loads(path.read_text())
+    bench.open_file(examples / "coffee.jpg").open_file(path)
+    expect(bench.page.locator("#hint")).to_have_text(
+        "2 objects from set.json. 1 box without a mask: the model makes it. "
+        "1 annotation with neither mask nor box left out."
+    )
+    assert [name.split(",")[0] for name in bench.objects()] == ["cup", "plate"]
+    bench.button("New object").click()
+    bench.box((200, 80, 300, 180))
+    bench.page.get_by_label("Label").fill("spoon")
+
+    written = bench.coco()
+
+    expect(bench.page.locator("#hint")).to_contain_text("for this photo only, one of 2")
+    for key in ("info", "licenses"):
+        assert written[key] == given[key]
+    assert written["images"] == given["images"][:1]
+    assert written["categories"] == [*given["categories"], {"id": 41, "name": "spoon"}]
+    rows = written["annotations"]
+    assert [row["id"] for row in rows] == [90, 91, 501]
+    assert [row["category_id"] for row in rows] == [30, 40, 41]
+    assert {row["image_id"] for row in rows} == {7}
+    assert [row.get("attributes") for row in rows] == [{"occluded": True}] * 2 + [None]
+    box = mask_of(host.url, examples / "coffee.jpg", (20, 180, 160, 390))
+    assert np.array_equal(decoded(rows[1]["segmentation"]), box)
+
+
+@pytest.mark.parametrize("form", ["RLE", "Polygons"])
+def test_objects_that_are_there_already_are_not_opened_again(
+    two: Workbench, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "again.json"
+    path.write_text(json.dumps(two.coco(form)))
+
+    two.open_file(path)
+
+    assert len(two.objects()) == 2
+    expect(two.page.locator("#hint")).to_contain_text("2 objects were here already")
+    two.button("Delete cup").click()
+    two.open_file(path)
+    assert [name.split(",")[0] for name in two.objects()] == ["Object 2", "cup"]
 
 
 def half_a_cup(tmp_path: Path, examples: Path, host: Host) -> tuple[Path, Mask]:

@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, Request, expect
 
 from benchmarks.page import TWO_FRAMES, place
+from tests.conftest import ROOT
 
 __all__ = ["BOX", "INSIDE", "ON_HER", "SECONDS", "Workbench"]
 
@@ -76,6 +77,10 @@ class Workbench:
     def open_file(self, *files: Path) -> Workbench:
         self.page.locator("#file").set_input_files(files)
         return self.opened()
+
+    def open_example_again(self, name: str) -> Workbench:
+        """Open an example's file after another photo."""
+        return self.open_file(ROOT / "examples" / name)
 
     def offer(self, name: str, kind: str, content: bytes) -> None:
         """Choose a file, and wait for nothing."""

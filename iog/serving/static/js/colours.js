@@ -15,3 +15,9 @@ export function nextColour(items) {
   const uses = (name) => items.filter((item) => item.colour === name).length;
   return [...COLOURS.keys()].reduce((best, name) => (uses(name) < uses(best) ? name : best));
 }
+
+/** Colours for so many more objects, in turn. */
+export function coloursFor(count, used) {
+  const names = [...COLOURS.keys()];
+  return Array.from({ length: count }, (_, i) => names[(used + i) % names.length]);
+}

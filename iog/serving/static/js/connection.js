@@ -81,3 +81,17 @@ export class Connection extends EventTarget {
     if (changed) this.dispatchEvent(new CustomEvent("change", { detail: { before } }));
   }
 }
+
+export function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
+  });
+}

@@ -1,7 +1,8 @@
 import { nextColour } from "./colours.js";
 
-/** Pixels of the photo that a box must at least measure. */
-const SMALLEST = 2;
+/** Pixels of the photo that a side of a box must at least have, and CSS pixels of the screen. */
+const SMALLEST = 2,
+  SEEN = 6;
 /** Clicks count up to this part of the box's sides beside it: the network sees no farther. */
 const BESIDE = 0.25;
 
@@ -87,6 +88,18 @@ export class Desk extends EventTarget {
     this.changed();
   }
 
+  /** The box that was begun is none. */
+  undraw() {
+    this.draft = null;
+    this.changed();
+  }
+
+  /** Whether two corners are too near each other for a box. */
+  tooSmall(a, b) {
+    const least = Math.max(SMALLEST, SEEN / this.viewport.scale);
+    return Math.min(Math.abs(a.x - b.x), Math.abs(a.y - b.y)) < least;
+  }
+
   /** Ends a box that was drawn from one corner to another. */
   finishBox(from, to, event) {
     const a = this.viewport.round(from),
@@ -94,15 +107,11 @@ export class Desk extends EventTarget {
     const box = [Math.min(a.x, b.x), Math.min(a.y, b.y), Math.max(a.x, b.x), Math.max(a.y, b.y)];
     const again = this.redraws && this.session.chosen;
     this.giveUp();
-    if (box[2] - box[0] < SMALLEST || box[3] - box[1] < SMALLEST) {
-      this.status.say("The box is too small.");
-      return;
-    }
+    if (this.tooSmall(a, b)) return this.status.note("The box is too small.");
     this.segmenter.because(event, "prompt");
     if (again) return this.session.change({ box });
     const { items } = this.session.state;
-    const threshold = this.session.chosen?.threshold ?? items.at(-1)?.threshold ?? null;
-    this.session.add([{ box, colour: nextColour(items), threshold }]);
+    this.session.add([{ box, colour: nextColour(items) }]);
   }
 
   /** A click at a point of the photo. */
@@ -112,10 +121,9 @@ export class Desk extends EventTarget {
     if (item && !this.needsBox && inside(point, item.box, 0)) return this.#add(point, label, event);
     const other = this.itemAt(point);
     if (other && other !== item) return this.session.choose(other.id);
-    if (this.needsBox) return this.status.say("Draw a box around an object first.");
+    if (this.needsBox) return this.status.note("Draw a box around an object first.");
     if (inside(point, item.box, BESIDE)) return this.#add(point, label, event);
-    this.status.hint("That is far from the box. Drag a box around a new object.");
-    this.status.say("That is far from the box. Draw a box around a new object.");
+    this.status.note("That is far from the box. Draw a box around a new object.");
   }
 
   #add(point, label, event) {

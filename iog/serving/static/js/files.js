@@ -1,6 +1,7 @@
-import { coloursFor, objectsFor } from "./coco.js";
+import { coloursFor } from "./colours.js";
 import { openPhoto } from "./photo.js";
 import { address } from "./server.js";
+import { read } from "./source.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -73,12 +74,14 @@ export class Files {
   /** @param {File[]} files one photo, one COCO file, or both */
   async take(files) {
     const isCoco = (file) => /\.json$/i.test(file.name) || file.type === "application/json";
-    const photo = files.find((file) => !isCoco(file));
-    const coco = files.find(isCoco);
+    const [photo, ...photos] = files.filter((file) => !isCoco(file));
+    const [coco, ...cocos] = files.filter(isCoco);
+    const told = [...rest(photo, photos, "photo"), ...rest(coco, cocos, "JSON file")];
     try {
       if (photo) await this.#openPhoto(photo);
       if (coco) this.#waiting = { name: coco.name, data: parsed(await coco.text(), coco.name) };
-      if (this.#waiting) this.#openCoco();
+      if (this.#waiting) told.push(...this.#openCoco());
+      if (told.length) this.#desk.status.note(told.join(" "));
     } catch (error) {
       this.#desk.status.fail(error, "Not opened");
     }
@@ -106,27 +109,58 @@ export class Files {
     desk.status.say(`${photo.name} is open, ${photo.width} by ${photo.height} pixels. ${next}`);
   }
 
+  /** @returns {string[]} sentences that say what the file brought */
   #openCoco() {
     const { photo, session, status } = this.#desk;
     const { name, data } = this.#waiting;
     if (!photo) {
-      return status.ask(`${name} is ready. Now open the photo that it belongs to.`);
+      status.ask(`${name} is ready. Now open the photo that it belongs to.`);
+      return [];
     }
     this.#waiting = null;
-    const objects = objectsFor(data, photo);
-    const colours = coloursFor(objects.length, session.state.items.length);
-    session.add(
-      objects.map(({ label, mask }, i) => ({
-        label,
-        colour: colours[i],
-        box: mask.box,
-        start: mask,
-      })),
-    );
-    status.say(
-      `${objects.length} ${objects.length === 1 ? "object" : "objects"} from ${name}. Choose one and click to correct it.`,
-    );
+    const { source, objects, lost } = read(data, photo);
+    session.categories.learn(source.categories);
+    const news = objects.filter((object) => !this.#isHere(object));
+    const colours = coloursFor(news.length, session.state.items.length);
+    const items = news.map(({ label, mask, box, row }, i) => ({
+      label,
+      colour: colours[i],
+      box,
+      start: mask,
+      from: { row, label, source },
+    }));
+    if (items.length) session.add(items, source);
+    const boxes = news.filter(({ mask }) => !mask).length;
+    const here = objects.length - news.length;
+    return [
+      `${many(news.length, "object")} from ${name}.`,
+      here && `${many(here, "object")} ${here === 1 ? "was" : "were"} here already.`,
+      boxes && `${many(boxes, "box", "boxes")} without a mask: the model makes ${boxes === 1 ? "it" : "them"}.`,
+      lost && `${many(lost, "annotation")} with neither mask nor box left out.`,
+    ].filter(Boolean);
   }
+
+  /** Whether an annotation was opened or exported before, or an object has its label and mask. */
+  #isHere({ label, mask, row }) {
+    const { session, segmenter } = this.#desk;
+    const text = JSON.stringify(row);
+    return session.state.items.some((item) => {
+      const rows = [item.from?.row, session.written.get(item.id)?.row];
+      if (rows.some((known) => known && JSON.stringify(known) === text)) return true;
+      const known = segmenter.result(item)?.mask;
+      return mask && known?.counts === mask.counts && item.label === label;
+    });
+  }
+}
+
+const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
+
+/** What is said of files that were chosen beside the first of their kind. */
+function rest(first, others, kind) {
+  if (!others.length) return [];
+  const were = others.length === 1 ? "was" : "were";
+  const left = `${many(others.length, `other ${kind}`)} ${were} not opened: open one at a time.`;
+  return [`Opened ${first.name}. ${left}`];
 }
 
 function parsed(text, name) {

@@ -14,6 +14,7 @@ export class Keys {
   #commands;
   #corner = null;
   #moved = false;
+  #back = null;
   #spoken = 0;
   /** Whether a single letter or sign is a shortcut. */
   single = true;
@@ -39,14 +40,17 @@ export class Keys {
   #anywhere(event) {
     if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
     const typing = event.target.matches?.("input:not([type=radio]):not([type=range]), textarea");
-    if (event.ctrlKey || event.metaKey) {
+    // Many keyboards have a sign such as [ on AltGr, which may come as Ctrl and Alt, or on Option.
+    const third = event.altKey || event.getModifierState("AltGraph");
+    const sign = third && !event.metaKey && !/[\p{L}\p{N}]/u.test(event.key);
+    if ((event.ctrlKey || event.metaKey) && !sign) {
       const key = event.key.toLowerCase();
       if (typing || !["z", "y"].includes(key)) return;
       event.preventDefault();
       this.#commands[key === "y" || event.shiftKey ? "redo" : "undo"]();
       return;
     }
-    if (typing || event.altKey) return;
+    if (typing || (third && !sign)) return;
     if (event.key === "Escape") return this.#escape();
     const command = this.#commands[event.key.toLowerCase()];
     if (!command || !this.single) return;
@@ -58,7 +62,7 @@ export class Keys {
     this.#corner = null;
     if (this.#desk.carried !== null) {
       this.#putDown();
-      if (this.#moved) this.#desk.session.undo();
+      if (this.#moved) this.#back();
     }
     this.#desk.preview.stop();
     this.#desk.session.chooseClick(null);
@@ -141,7 +145,7 @@ export class Keys {
     const desk = this.#desk;
     const { session } = desk;
     const count = session.chosen?.clicks.length ?? 0;
-    if (!count) return desk.status.say("There is no click to delete.");
+    if (!count) return desk.status.note("There is no click to delete.");
     if (desk.carried !== null) this.#putDown();
     desk.deleteClick(session.chosenClick ?? this.#clickHere() ?? count - 1);
   }
@@ -150,10 +154,11 @@ export class Keys {
     const desk = this.#desk;
     if (desk.carried !== null) return this.#putDown();
     const index = desk.session.chosenClick ?? this.#clickHere();
-    if (index === null) return desk.status.say("There is no click under the cursor.");
+    if (index === null) return desk.status.note("There is no click under the cursor.");
     const { x, y } = desk.session.chosen.clicks[index];
     desk.session.settle();
     desk.session.chooseClick(index);
+    this.#back = desk.session.mark();
     desk.cursor = { x, y };
     desk.carried = index;
     desk.segmenter.dragging = true;

@@ -1,14 +1,12 @@
-import { cocoOf } from "./coco.js";
-import { curlFor, pythonFor } from "./code.js";
 import { Connection } from "./connection.js";
 import { Desk } from "./desk.js";
+import { Exports } from "./exports.js";
 import { Files } from "./files.js";
 import { Keys } from "./keys.js";
 import { Painter } from "./paint.js";
 import { Panel } from "./panel.js";
 import { Pointer } from "./pointer.js";
 import { Preview } from "./preview.js";
-import { cutOut, maskPng, save } from "./save.js";
 import { Segmenter } from "./segmenter.js";
 import { Session } from "./session.js";
 import { Status } from "./status.js";
@@ -28,6 +26,7 @@ const desk = new Desk({ session, segmenter, preview, viewport, status });
 const painter = new Painter(desk, stage);
 const panel = new Panel(desk);
 const files = new Files(desk);
+new Exports(desk, panel, connection);
 new Pointer(desk, stage);
 
 session.addEventListener("change", () => {
@@ -62,9 +61,10 @@ segmenter.addEventListener("mask", ({ detail }) => {
       cached,
     });
   }
-  if (cached) return;
-  status.clear();
-  panel.update();
+  if (!cached) {
+    status.clear();
+    panel.update();
+  }
   if (item.id === session.state.chosen) tellMask(item, result);
 });
 segmenter.addEventListener("failed", ({ detail }) => {
@@ -110,7 +110,8 @@ function through(history, word) {
   preview.stop();
   const could = history === "undo" ? session.canUndo : session.canRedo;
   session[history]();
-  status.say(could ? `${word}.` : `Nothing to ${history}.`);
+  if (could) status.say(`${word}.`);
+  else status.note(`Nothing to ${history}.`);
 }
 
 function clear() {
@@ -181,50 +182,7 @@ for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 }
 
-const stem = () => desk.photo.name.replace(/\.[^.]+$/, "");
-const fileName = (item, kind) =>
-  `${stem()}-${session
-    .nameOf(item)
-    .replace(/[^\p{L}\p{N}]+/gu, "-")
-    .toLowerCase()}-${kind}.png`;
-
-byId("save-mask").addEventListener("click", async () => {
-  const item = session.chosen;
-  save(await maskPng(segmenter.shown(item).mask), fileName(item, "mask"));
-});
-byId("save-cutout").addEventListener("click", async () => {
-  const item = session.chosen;
-  save(await cutOut(segmenter.shown(item).mask, desk.photo.levels[0]), fileName(item, "cutout"));
-});
-byId("save-coco").addEventListener("click", () => {
-  const objects = session.state.items
-    .map((item) => ({ label: item.label, mask: segmenter.shown(item)?.mask }))
-    .filter(({ mask }) => mask?.box);
-  const text = JSON.stringify(cocoOf(desk.photo, objects, panel.tolerance));
-  save(new Blob([text], { type: "application/json" }), `${stem()}.json`);
-  session.unsaved = false;
-});
-byId("show-code").addEventListener("click", () => {
-  byId("code-curl").textContent = curlFor(session.chosen, desk.photo);
-  byId("code-python").textContent = pythonFor(session.chosen, desk.photo, connection.about.model);
-  byId("code").showModal();
-});
-for (const kind of ["curl", "python"]) {
-  byId(`copy-${kind}`).addEventListener("click", async () => {
-    const text = byId(`code-${kind}`);
-    try {
-      await navigator.clipboard.writeText(text.textContent);
-      status.say("Copied.");
-    } catch {
-      getSelection().selectAllChildren(text);
-      status.say("Selected. Copy it with Ctrl and C.");
-    }
-  });
-}
-addEventListener(
-  "beforeunload",
-  (event) => session.unsaved && session.state.items.length && event.preventDefault(),
-);
+addEventListener("beforeunload", (event) => session.unsaved && event.preventDefault());
 
 connection.start();
 painter.now();

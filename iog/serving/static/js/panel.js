@@ -100,9 +100,8 @@ export class Panel {
       ? `Objects (${items.length}) and export`
       : "Objects and export";
     rows(byId("objects"), byId("object-row"), items, (row, item) => this.#showObject(row, item));
-    const labels = [...new Set(items.map((item) => item.label).filter(Boolean))];
     byId("labels").replaceChildren(
-      ...labels.map((value) => Object.assign(document.createElement("option"), { value })),
+      ...session.labels.map((value) => Object.assign(document.createElement("option"), { value })),
     );
     byId("details").hidden = !chosen;
     if (chosen) this.#showDetails(chosen);

@@ -1,7 +1,7 @@
 import { CLICK, HANDLE, handlesOf } from "./handles.js";
 
 /** CSS pixels that a pointer may move and still click; and how near it must be to grab a thing. */
-const STILL = { mouse: 4, pen: 6, touch: 10 };
+const STILL = { mouse: 6, pen: 8, touch: 10 };
 const REACH = { mouse: 4, pen: 8, touch: 14 };
 
 /** What mouse, pen and touch do on the stage. */
@@ -24,7 +24,10 @@ export class Pointer {
     stage.addEventListener("pointerleave", () => this.#gesture || desk.hover(null));
     stage.addEventListener("contextmenu", (event) => event.preventDefault());
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    addEventListener("keydown", (event) => this.#spaceKey(event, true));
+    addEventListener("keydown", (event) => {
+      this.#spaceKey(event, true);
+      if (event.key === "Escape") this.#giveUp();
+    });
     addEventListener("keyup", (event) => this.#spaceKey(event, false));
     addEventListener("blur", () => (this.#space = false));
   }
@@ -75,6 +78,13 @@ export class Pointer {
     this.#gesture = null;
   }
 
+  /** Nothing more comes of the gesture, until the pointer is let go. */
+  #giveUp() {
+    if (!this.#gesture?.giveUp) return;
+    this.#gesture.giveUp();
+    this.#gesture = {};
+  }
+
   #at(event) {
     const { left, top } = this.#stage.getBoundingClientRect();
     return { x: event.clientX - left, y: event.clientY - top };
@@ -120,24 +130,30 @@ export class Pointer {
     };
   }
 
-  /** A click, or a box if the pointer moves. */
+  /** A click, or a box if the pointer moves far enough. */
   #pressing(from, { pointerType, button }) {
     const still = STILL[pointerType] ?? STILL.mouse;
     const desk = this.#desk;
+    const apart = (to) => Math.hypot(to.x - from.x, to.y - from.y);
     let boxed = false;
     return {
       move: (to) => {
         if (button !== 0) return;
-        boxed ||= Math.hypot(to.x - from.x, to.y - from.y) > still;
+        boxed ||= apart(to) > still;
         if (!boxed) return;
         desk.preview.stop();
         desk.drawing(this.#within(from), this.#within(to));
       },
       end: (to, event) => {
-        if (boxed) return desk.finishBox(this.#within(from), this.#within(to), event);
-        if (button > 2 || Math.hypot(to.x - from.x, to.y - from.y) > still) return;
+        const a = this.#within(from),
+          b = this.#within(to);
+        // A hand that slips a little means a click.
+        const slipped = apart(to) <= 2 * still && (!boxed || desk.tooSmall(a, b));
+        if (boxed && !slipped) return desk.finishBox(a, b, event);
+        if (button > 2 || !slipped) return;
+        desk.undraw();
         const plain = button === 0 && !event.shiftKey && !event.altKey;
-        desk.click(desk.viewport.toImage(to.x, to.y), plain ? desk.mode : 0, event);
+        desk.click(desk.viewport.toImage(from.x, from.y), plain ? desk.mode : 0, event);
       },
       giveUp: () => desk.giveUp(),
     };
@@ -151,11 +167,7 @@ export class Pointer {
     const step = `drag ${++this.#number}`;
     let moved = false;
     if (thing.click !== undefined) session.chooseClick(thing.click);
-    const finish = () => {
-      segmenter.dragging = false;
-      session.settle();
-      segmenter.update();
-    };
+    const back = session.mark();
     return {
       cursor: thing.cursor,
       move: (to, event) => {
@@ -173,8 +185,15 @@ export class Pointer {
           session.change({ box: this.#moved(box, thing.sides, dx, dy) }, step);
         }
       },
-      end: finish,
-      giveUp: finish,
+      end: () => {
+        segmenter.dragging = false;
+        session.settle();
+        segmenter.update();
+      },
+      giveUp: () => {
+        segmenter.dragging = false;
+        if (moved) back();
+      },
     };
   }
 

@@ -1,7 +1,9 @@
+import { pause } from "./connection.js";
 import { repacked } from "./photo.js";
 import { requestFor, resultOf, untouched } from "./prompt.js";
 import { Lost, Refused, putImage, segment } from "./server.js";
 
+/** Answers that are kept beyond those that are drawn. */
 const REMEMBERED = 300;
 /** Times in a row that a server may say it does not know the photo. */
 const SENDINGS = 5;
@@ -78,7 +80,8 @@ export class Segmenter extends EventTarget {
   remember(key, result) {
     this.#results.delete(key);
     this.#results.set(key, result);
-    if (this.#results.size > REMEMBERED) this.#results.delete(this.#results.keys().next().value);
+    const most = REMEMBERED + this.#session.state.items.length;
+    if (this.#results.size > most) this.#results.delete(this.#results.keys().next().value);
   }
 
   /** Looks for what is to be asked now. */
@@ -107,6 +110,24 @@ export class Segmenter extends EventTarget {
   /** Whether the server has the photo and nothing to do. */
   get idle() {
     return !this.#running && Boolean(this.#upload?.over);
+  }
+
+  /** Whether masks are under way that will come; none do while the server is away. */
+  get pending() {
+    return this.#connection.state !== "lost" && Boolean(this.#running || this.#wanted());
+  }
+
+  /** Resolves when no mask is pending. */
+  async rest() {
+    while (this.pending) {
+      const heard = new AbortController();
+      await new Promise((resolve) => {
+        const options = { signal: heard.signal };
+        for (const kind of ["work", "mask", "failed"]) this.addEventListener(kind, resolve, options);
+        this.#connection.addEventListener("change", resolve, options);
+      });
+      heard.abort();
+    }
   }
 
   /** Asks again for what failed. */
@@ -252,18 +273,4 @@ export class Segmenter extends EventTarget {
     this.work = work;
     this.dispatchEvent(new Event("work"));
   }
-}
-
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      },
-      { once: true },
-    );
-  });
 }

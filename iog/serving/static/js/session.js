@@ -1,5 +1,7 @@
+import { Categories } from "./categories.js";
+
 /**
- * What was drawn on one photo, with undo and redo. A state is never changed, only replaced, so the
+ * What was drawn on each photo, with undo and redo. A state is never changed, only replaced, so the
  * history is a list of states.
  *
  * @typedef {{x: number, y: number, label: 0 | 1}} Click image frame; 1 object, 0 background
@@ -11,37 +13,70 @@
  * @property {Click[]} clicks in the order they were made
  * @property {number | null} threshold null: the model's
  * @property {import("./mask.js").Mask | null} start the mask to correct, from a file
+ * @property {{row: object, label: string, source: Source} | null} from its annotation in a file
  * @typedef {{items: readonly Item[], chosen: number | null}} State
+ * @typedef {import("./source.js").Source} Source
  */
 export class Session extends EventTarget {
-  /** @type {State} */
-  state = { items: [], chosen: null };
-  /** Objects that are not drawn. To hide one is no step of the history. */
-  hidden = new Set();
   /** The number of a click of the chosen object, or null. */
   chosenClick = null;
-  /** Whether something was drawn since the last export. */
-  unsaved = false;
-  #past = [];
-  #future = [];
+  /** Of all photos. */
+  categories = new Categories();
   #step = null;
-  #number = 0;
-  #photo = null;
-  #kept = new Map();
+  #work = fresh();
+  #works = new Map();
 
   /** Another photo; what was drawn on it before is there again. @param {string} photo its digest */
   open(photo) {
-    if (this.#photo) {
-      const { state, hidden } = this;
-      this.#kept.set(this.#photo, [state, hidden, this.#past, this.#future, this.#number]);
-    }
-    this.#photo = photo;
-    const fresh = [{ items: [], chosen: null }, new Set(), [], [], 0];
-    [this.state, this.hidden, this.#past, this.#future, this.#number] =
-      this.#kept.get(photo) ?? fresh;
+    this.#work = this.#works.get(photo) ?? fresh();
+    this.#works.set(photo, this.#work);
     this.#step = null;
     this.chosenClick = null;
     this.#tell();
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.#work.state;
+  }
+
+  /** Objects that are not drawn. To hide one is no step of the history. */
+  get hidden() {
+    return this.#work.hidden;
+  }
+
+  /** The COCO file whose ids and other keys an export keeps. @returns {Source | null} */
+  get source() {
+    return this.#work.source;
+  }
+
+  /** The annotations of the last export by object, and the source that gave them their ids. */
+  get written() {
+    return this.#work.written;
+  }
+
+  /** Whether something was drawn on any photo since its last export. */
+  get unsaved() {
+    const differs = ({ state, saved }) => state.items.length && state.items !== saved;
+    return [...this.#works.values()].some(differs);
+  }
+
+  /** All labels that were used, and those of the files that were opened. */
+  get labels() {
+    const items = [...this.#works.values()].flatMap(({ state }) => state.items);
+    const used = items.map((item) => item.label).filter(Boolean);
+    return [...new Set([...used, ...this.categories.names])];
+  }
+
+  /**
+   * An export was written.
+   * @param {Map<number, object>} rows the annotations by object
+   * @param {boolean} whole whether it has every object
+   */
+  exported(rows, whole) {
+    const { source, written, state } = this.#work;
+    for (const [id, row] of rows) written.set(id, { row, source });
+    if (whole) this.#work.saved = state.items;
   }
 
   get chosen() {
@@ -49,11 +84,11 @@ export class Session extends EventTarget {
   }
 
   get canUndo() {
-    return this.#past.length > 0;
+    return this.#work.past.length > 0;
   }
 
   get canRedo() {
-    return this.#future.length > 0;
+    return this.#work.future.length > 0;
   }
 
   find(id) {
@@ -71,10 +106,9 @@ export class Session extends EventTarget {
    * @param {string} [step] steps of the same name, one after the other, are undone together
    */
   commit(state, step) {
-    if (!step || step !== this.#step) this.#past.push(this.state);
+    if (!step || step !== this.#step) this.#work.past.push(this.state);
     this.#step = step ?? null;
-    this.#future = [];
-    this.unsaved = true;
+    this.#work.future = [];
     this.#show(state);
   }
 
@@ -83,32 +117,49 @@ export class Session extends EventTarget {
     this.#step = null;
   }
 
+  /** @returns {() => void} makes everything as it is now, as if it had never been changed */
+  mark() {
+    const { state, past, future } = this.#work;
+    const kept = { past: [...past], future: [...future] };
+    return () => {
+      Object.assign(this.#work, kept);
+      this.#step = null;
+      this.#show(state);
+    };
+  }
+
   undo() {
     if (!this.canUndo) return;
-    this.#future.push(this.state);
+    this.#work.future.push(this.state);
     this.#step = null;
-    this.#show(this.#past.pop());
+    this.#show(this.#work.past.pop());
   }
 
   redo() {
     if (!this.canRedo) return;
-    this.#past.push(this.state);
+    this.#work.past.push(this.state);
     this.#step = null;
-    this.#show(this.#future.pop());
+    this.#show(this.#work.future.pop());
   }
 
-  /** Adds objects and chooses the last. @param {Partial<Item>[]} news */
-  add(news) {
+  /**
+   * Adds objects and chooses the last.
+   * @param {Partial<Item>[]} news
+   * @param {Source} [source] the file that they come from; the first one of a photo stays
+   */
+  add(news, source = null) {
+    const work = this.#work;
+    work.source ??= source;
     const items = news.map((item) => ({
-      id: ++this.#number,
+      id: ++work.number,
       label: "",
       clicks: [],
       threshold: null,
       start: null,
+      from: null,
       ...item,
     }));
-    this.commit({ items: [...this.state.items, ...items], chosen: this.#number });
-    return items;
+    this.commit({ items: [...this.state.items, ...items], chosen: work.number });
   }
 
   /**
@@ -160,7 +211,7 @@ export class Session extends EventTarget {
 
   #show(state) {
     const before = this.chosen;
-    this.state = state;
+    this.#work.state = state;
     const after = this.chosen;
     const same = before?.id === after?.id && before?.clicks.length === after?.clicks.length;
     if (!same) this.chosenClick = null;
@@ -170,4 +221,19 @@ export class Session extends EventTarget {
   #tell() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** What there is of a photo before anything is drawn. */
+function fresh() {
+  const state = { items: [], chosen: null };
+  return {
+    state,
+    saved: state.items,
+    hidden: new Set(),
+    source: null,
+    written: new Map(),
+    past: [],
+    future: [],
+    number: 0,
+  };
 }

@@ -18,6 +18,8 @@ export class Status {
   #last = "Ready";
   #timer = 0;
   #spoken = 0;
+  #hint = "";
+  #noted = 0;
 
   constructor(connection, segmenter, { retry }) {
     this.#connection = connection;
@@ -119,8 +121,25 @@ export class Status {
     this.#spoken = setTimeout(() => (byId("live").textContent = text), 60);
   }
 
-  /** One line at the foot of the photo: what to do next. */
+  /** Speaks, and shows the same for a while in the place of the hint. */
+  note(text) {
+    this.say(text);
+    clearTimeout(this.#noted);
+    byId("hint").textContent = text;
+    byId("hint").dataset.note = "";
+    this.#noted = setTimeout(() => this.#endNote(), Math.max(4000, 80 * text.length));
+  }
+
+  #endNote() {
+    clearTimeout(this.#noted);
+    delete byId("hint").dataset.note;
+    byId("hint").textContent = this.#hint;
+  }
+
+  /** One line at the foot of the photo: what to do next. It takes the place of a note. */
   hint(text) {
-    if (byId("hint").textContent !== text) byId("hint").textContent = text;
+    if (this.#hint === text) return;
+    this.#hint = text;
+    this.#endNote();
   }
 }

@@ -34,9 +34,10 @@ export class Viewport extends EventTarget {
   }
 
   #fitting() {
-    const narrow = this.width < 560;
-    const margin = narrow ? 8 : 20,
-      foot = narrow ? 68 : 64;
+    const narrow = this.width < 560,
+      short = this.height < 400;
+    const margin = narrow || short ? 8 : 20;
+    const foot = short ? 60 : narrow ? 68 : 64;
     const across = (this.width - 2 * margin) / this.photo.width;
     const down = (this.height - margin - foot) / this.photo.height;
     return { scale: Math.max(0.005, Math.min(across, down, 8)), margin, foot };
