@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -117,6 +118,46 @@ def test_the_box_has_handles(bench: Workbench, host: Host, examples: Path) -> No
     assert np.array_equal(bench.mask(), expected)
 
 
+@pytest.mark.parametrize("remove", [False, True])
+@pytest.mark.parametrize("slip", [(7, 3), (1, 9)])
+def test_a_hand_that_slips_in_a_click_clicks(
+    bench: Workbench, slip: tuple[int, int], *, remove: bool
+) -> None:
+    bench.open_example().box()
+    x, y = bench.place(*INSIDE)
+    button: Literal["left", "right"] = "right" if remove else "left"
+    bench.page.mouse.move(x, y)
+    bench.page.mouse.down(button=button)
+    bench.page.mouse.move(x + slip[0], y + slip[1])
+    bench.page.mouse.up(button=button)
+
+    assert len(bench.settled().objects()) == 1
+    assert bench.clicks() == [f"Click 1, {'remove' if remove else 'add'}, at 190, 320"]
+
+
+def test_escape_gives_up_a_drag(bench: Workbench) -> None:
+    bench.open_example().box((40, 40, 330, 500)).click(*INSIDE).click(250, 450)
+    bench.drag((250, 450), (200, 420)).button("Undo").click()
+    before, clicks = bench.settled().mask(), bench.clicks()
+    assert len(clicks) == 2
+    # A new box, a handle, a click: further moves do nothing either.
+    for start in ((400.0, 40.0), (40.0, 40.0), (250.0, 450.0)):
+        x, y = bench.place(*start)
+        bench.page.mouse.move(x, y)
+        bench.page.mouse.down()
+        bench.page.mouse.move(x + 30, y + 40)
+        bench.page.keyboard.press("Escape")
+        bench.page.mouse.move(x + 60, y + 60)
+        bench.page.mouse.up()
+
+        assert len(bench.settled().objects()) == 1
+        assert bench.clicks() == clicks
+        assert np.array_equal(bench.mask(), before)
+    # What was undone before can still be done again.
+    bench.button("Redo").click()
+    assert bench.settled().clicks()[1] == "Click 2, add, at 200, 420"
+
+
 def test_the_threshold_is_live(bench: Workbench, host: Host, examples: Path) -> None:
     bench.open_example().box().click(*INSIDE)
     slider = bench.page.get_by_role("slider", name="Threshold")
@@ -132,6 +173,10 @@ def test_the_threshold_is_live(bench: Workbench, host: Host, examples: Path) -> 
     bench.button("Reset threshold").click()
     expected = mask_of(host.url, examples / "astronaut.jpg", BOX, [INSIDE])
     assert np.array_equal(bench.settled().mask(), expected)
+    slider.fill("0.95")
+    bench.settled().box((380, 300, 500, 450))
+    expect(bench.button("Reset threshold")).to_be_hidden()
+    assert "threshold" not in bench.asked[-1]
 
 
 def test_the_threshold_starts_with_that_of_the_server(bench: Workbench) -> None:
@@ -159,6 +204,11 @@ def test_hovering_shows_what_a_click_would_give(bench: Workbench) -> None:
     assert bench.asked[-1]["pos_points"] == [[300, 200]]
     assert bench.painted(330, 220)[3] > 0
     assert bench.clicks() == []
+    bench.click(300, 200)
+    assert len(bench.asked) == asked + 1
+    expect(bench.page.locator("#live")).to_have_text(
+        re.compile(r"Object 1: \d+ pixels, score 0\.\d\d\.")
+    )
 
 
 def test_answers_that_come_too_late_are_dropped(bench: Workbench) -> None:
@@ -251,6 +301,17 @@ def test_a_photo_is_chosen_dropped_or_pasted(bench: Workbench, host: Host, examp
 
     expected = mask_of(host.url, examples / "astronaut.jpg", BOX, [INSIDE])
     assert np.array_equal(bench.mask(), expected)
+
+
+def test_of_several_photos_the_first_is_opened_and_the_rest_told(
+    bench: Workbench, examples: Path
+) -> None:
+    bench.open_file(examples / "cat.jpg", examples / "coffee.jpg")
+
+    expect(bench.page.locator("#photo-name")).to_contain_text("cat.jpg")
+    expect(bench.page.locator("#hint")).to_have_text(
+        "Opened cat.jpg. 1 other photo was not opened: open one at a time."
+    )
 
 
 GIVEN = """

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.asking import decoded, mask_of
 from tests.browser.hosting import Host
-from tests.browser.workbench import Workbench
+from tests.browser.workbench import INSIDE, Workbench
 
 _FOCUSED = """
 () => {
@@ -111,6 +111,42 @@ def test_shortcuts_are_shown_and_work(bench: Workbench) -> None:
     zoomed = page.locator("#zoom").inner_text()
     page.keyboard.press("0")
     expect(page.locator("#zoom")).not_to_have_text(zoomed)
+
+
+def test_signs_on_a_third_level_are_shortcuts(bench: Workbench) -> None:
+    bench.open_example("coffee").box((250, 100, 450, 350)).box((20, 180, 160, 390))
+    chosen = bench.page.locator("#objects [aria-current=true] .name")
+    press = """([key, modifiers]) => document.querySelector("#stage").dispatchEvent(
+      new KeyboardEvent("keydown", { key, ...modifiers, bubbles: true, cancelable: true }))"""
+    levels = [
+        {"ctrlKey": True, "altKey": True},
+        {"altKey": True},
+        {"modifierAltGraph": True},
+    ]
+    for level in levels:
+        bench.page.evaluate(press, ["[", level])
+        expect(chosen).to_have_text("Object 1")
+        bench.page.evaluate(press, ["]", level])
+        expect(chosen).to_have_text("Object 2")
+        bench.page.evaluate(press, ["n", level])
+        expect(chosen).to_have_text("Object 2")
+
+
+def test_what_is_said_is_shown_too(bench: Workbench) -> None:
+    page, hint = bench.page, bench.page.locator("#hint")
+    bench.open_example().click(*INSIDE)
+    expect(hint).to_have_text("Draw a box around an object first.")
+    bench.drag((100, 100), (300, 101))
+    expect(hint).to_have_text("The box is too small.")
+    expect(hint).to_have_text("Drag a box around an object")
+    bench.box()
+    page.keyboard.press("Delete")
+    expect(hint).to_have_text("There is no click to delete.")
+    expect(page.locator("#live")).to_have_text("There is no click to delete.")
+
+    bench.button("curl and Python").click()
+    bench.button("Copy curl").click()
+    expect(page.locator("#code-note")).to_have_text(re.compile("Copied|Selected"))
 
 
 def test_letters_in_the_label_are_no_shortcuts(bench: Workbench) -> None:

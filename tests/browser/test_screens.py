@@ -61,6 +61,33 @@ def test_a_phone_segments_by_touch(phone: Workbench) -> None:
         expect(phone.button(name)).to_be_in_viewport()
 
 
+def test_a_phone_on_its_side_has_room_for_the_photo(
+    open_page: Callable[..., Page], host: Host
+) -> None:
+    page = open_page(host.url, **PHONE | {"viewport": {"width": 740, "height": 360}})
+    for name in ("astronaut", "cat", "coffee"):
+        expect(page.get_by_role("button", name=f"Example: {name}")).to_be_in_viewport(ratio=1)
+    bench = Workbench(page).open_example("cat")
+    assert page.evaluate(_TOO_WIDE) == {"scroll": 0, "out": []}
+    bench.box((60, 20, 380, 290))
+
+    expect(page.get_by_label("Label")).to_be_in_viewport()
+    (_, top), (_, bottom) = bench.place(0, 0), bench.place(451, 300)
+    assert bottom - top > 200
+    hint = page.locator("#hint").bounding_box()
+    assert hint is not None
+    assert hint["y"] > bottom
+
+
+def test_a_message_is_seen_above_an_open_sheet(phone: Workbench) -> None:
+    phone.open_example().box()
+    phone.page.locator("#sheet").tap()
+    phone.saved("COCO JSON")
+
+    expect(phone.page.locator("#hint")).to_be_visible()
+    expect(phone.page.locator("#hint")).to_have_text("astronaut.json has 1 object.")
+
+
 def touch_drag(bench: Workbench, start: tuple[float, float], end: tuple[float, float]) -> None:
     """One finger down, along, up."""
     wire = bench.page.context.new_cdp_session(bench.page)
