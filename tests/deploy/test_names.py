@@ -1,4 +1,4 @@
-"""Two images have two names: whatever builds, pushes or runs one uses the name of its target."""
+"""Each image has its name: whatever builds, pushes or runs one uses the name of its target."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tests.deploy.recipes import ROOT, dockerfile
 TEXTS = [
     ROOT / "README.md",
     ROOT / "Dockerfile",
+    ROOT / "deploy" / "ray.Dockerfile",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "deploy").rglob("*.yaml")),
 ]
-NAMES = {"standalone": "iog-standalone", "nuclio": "iog-nuclio"}
+NAMES = {"standalone": "iog-standalone", "nuclio": "iog-nuclio", "ray": "iog-ray"}
 
 _IMAGE = re.compile(r"(?:REGISTRY/)?(?P<name>iog-[a-z]+)(?::(?P<tag>[\w.-]+))?")
 
@@ -43,7 +44,7 @@ def test_each_target_is_built_under_one_name() -> None:
     built: dict[str, set[str]] = {}
     for _, command in commands("docker build"):
         if " -t " in command:
-            target = re.search(r"--target (\w+)", command)
+            target = re.search(r"--(?:target |file deploy/)(\w+)", command)
             name = named(command.split(" -t ")[1])["name"]
             built.setdefault(target[1] if target else last, set()).add(name)
 
@@ -82,6 +83,7 @@ def images(document: Any) -> Iterator[str]:  # noqa: ANN401 - YAML
     [
         ("compose.yaml", "standalone", __version__),
         ("kubernetes/standalone.yaml", "standalone", __version__),
+        ("kubernetes/ray-job.yaml", "ray", __version__),
         ("kubernetes/nuclio-function.yaml", "nuclio", __version__),
         ("kubernetes/nuclio-function-gpu.yaml", "nuclio", f"{__version__}-gpu"),
     ],
@@ -89,7 +91,7 @@ def images(document: Any) -> Iterator[str]:  # noqa: ANN401 - YAML
 def test_a_manifest_names_the_image_that_it_needs(file: str, target: str, tag: str) -> None:
     documents = yaml.safe_load_all((ROOT / "deploy" / file).read_text())
 
-    assert list(images(list(documents))) == [f"{NAMES[target]}:{tag}"]
+    assert set(images(list(documents))) == {f"{NAMES[target]}:{tag}"}
 
 
 def test_the_images_that_are_started_with_arguments_have_an_entry_point() -> None:
@@ -109,10 +111,10 @@ def test_every_tag_is_this_version() -> None:
                 assert found["tag"] in (__version__, f"{__version__}-gpu"), (path.name, found[0])
 
 
-def test_the_registry_is_explained_for_both_images() -> None:
+def test_the_registry_is_explained_for_all_images() -> None:
     text = (ROOT / "docs" / "deploy.md").read_text()
-
     assert "**`REGISTRY`** below stands for" in text
+    text += (ROOT / "docs" / "bulk.md").read_text()
     for name in NAMES.values():
         assert f"docker push REGISTRY/{name}:{__version__}" in text
 
