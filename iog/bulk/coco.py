@@ -36,8 +36,8 @@ _VISIBLE: Final = 2
 class CocoBoxes:
     """The ``Source`` and ``Sink`` of a COCO file.
 
-    An annotation that has a mask already is kept as it is, and so is a crowd: its box is not around
-    one object.
+    An annotation that has a mask already is kept as it is, and so is one that has no box. So is a
+    crowd: its box is not around one object.
 
     Args:
         path: the file.
@@ -94,6 +94,7 @@ class CocoBoxes:
         """Read the whole file once; returns the keys of its object."""
         keys: set[str] = set()
         numbers = {"images": 0, "annotations": 0}
+        clicked = self._points_field is None
         for key, start, end, value, element in members(self._path, seen_by=digest):
             keys.add(key)
             if not element or key not in (*numbers, "categories"):
@@ -110,13 +111,18 @@ class CocoBoxes:
                     "INSERT INTO image VALUES (?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET twice = 1",
                     (_id(value.get("id")), number, start, end),
                 )
-            elif value.get("iscrowd") == 1 or (not self._redo and _has_mask(value)):
+                continue
+            clicked = clicked or self._points_field in value
+            boxless = "bbox" not in value or value.get("iscrowd") == 1
+            if boxless or (not self._redo and _has_mask(value)):
                 self.kept += 1
             else:
                 self._db.execute(
                     "INSERT INTO annotation VALUES (?, ?, ?, ?)",
                     (number, _id(value.get("image_id")), start, end),
                 )
+        if numbers["annotations"] and not clicked:
+            raise DatasetError(f"{self._path}: no annotation has the key {self._points_field!r}.")
         return keys
 
     def describe(self) -> dict[str, str]:

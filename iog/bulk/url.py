@@ -205,7 +205,7 @@ class UrlMapper:
         deaths = 0
         retrying = self._tenacity.Retrying(
             retry=self._tenacity.retry_if_exception_type(_AgainLater),
-            wait=self._tenacity.wait_random_exponential(_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+            wait=self._pause,
             stop=self._gives_up,
             before_sleep=self._tell_once,
             sleep=self._tenacity.sleep_using_event(self._ended),
@@ -236,6 +236,11 @@ class UrlMapper:
                 f"{self._url} gave no answer for {self._patience:g} seconds: {error}."
             ) from error
         return status, told
+
+    def _pause(self, attempt: Any) -> float:  # noqa: ANN401 - of tenacity
+        longest = _LONGEST_WAIT_SECONDS if self._reached else 1.0
+        seconds: float = self._tenacity.wait_random_exponential(_WAIT_SECONDS, longest)(attempt)
+        return seconds
 
     def _gives_up(self, attempt: Any) -> bool:  # noqa: ANN401 - of tenacity
         patience = self._patience if self._reached else min(self._patience, _FIRST_SECONDS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -60,8 +61,11 @@ def masks(
         typer.Option(metavar="rle|polygon", help="The form of the masks: exact, or outlines."),
     ] = "rle",
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Pixels by which polygons may be simplified; 0 is exact.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0, help="Pixels by which outlines may be simplified; 0 is exact [default: 1]."
+        ),
+    ] = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Make new masks for objects that have one, too.")
     ] = False,
@@ -132,7 +136,8 @@ def masks(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Also write contact sheets, lowest score first: open DIR/index.html.",
+            help="Also write contact sheets of the masks that this run makes, lowest score first: "
+            "open DIR/index.html.",
         ),
     ] = None,
 ) -> None:
@@ -154,18 +159,26 @@ def masks(
     )
     if review is not None:
         _check_review(review)
+    server_only = {
+        "task": cvat_task, "project": project, "job": job, "replace": replace, "apply": apply
+    }  # fmt: skip
+    files_only = {
+        "images": images, "to": to, "tolerance": tolerance, "redo": redo,
+        "points-field": points_field,
+    }  # fmt: skip
     if cvat is not None:
-        if review is not None:
-            raise typer.BadParameter(
-                "CVAT shows its masks itself: leave it out with --cvat.", param_hint="--review"
-            )
+        _refuse("CVAT shows its masks itself: leave it out with --cvat.", {"review": review})
         scope = _scope(task=cvat_task, project=project, job=job)
         if coco is not None or data is not None or out is not None:
             raise typer.BadParameter(
                 "it reads and writes the server, no files.", param_hint="--cvat"
             )
+        _refuse("it is for files: leave it out with --cvat.", files_only)
         return _live(cvat, scope, place, replace=replace, apply=apply)
-    if (coco is None) == (data is None) or out is None or (coco is not None and images is None):
+    _refuse("it belongs to --cvat.", server_only)
+    if coco is not None and data is not None:
+        raise typer.BadParameter("give one of --coco and --data.", param_hint="--coco")
+    if (coco is None and data is None) or out is None or (coco is not None and images is None):
         raise typer.BadParameter(
             "give --coco, --images and --out, or --data and --out.", param_hint="--coco"
         )
@@ -174,8 +187,11 @@ def masks(
             "belongs to --coco: write --data FORM:PATH,IMAGES" if data else f"{images} is no folder"
         )
         raise typer.BadParameter(f"{told}.", param_hint="--images")
-    if to is not None and data is None:
-        raise typer.BadParameter("it belongs to --data.", param_hint="--to")
+    if data is None:
+        _refuse("it belongs to --data.", {"to": to})
+    if form == "rle" and (to or (data or "").partition(":")[0]) != "yolo":
+        _refuse("--form rle is exact: give --form polygon, or leave it out.",
+                {"tolerance": tolerance})  # fmt: skip
 
     from iog.bulk.journal import Journal
     from iog.forms import Options, coco_file, open_form
@@ -183,7 +199,7 @@ def masks(
     path = _journal_of(out)
     with _interruptible():
         about = place.about()
-        options = Options(form, tolerance, redo, points_field)
+        options = Options(form, 1.0 if tolerance is None else tolerance, redo, points_field)
         file, sink = (
             open_form(data, out, to=to, options=options)
             if data is not None
@@ -200,7 +216,28 @@ def masks(
             failed = _tell_failures(journal)
             journal.remove()
     if failed:
+        typer.echo(_again(None if redo else coco, images, out), err=True)
         raise typer.Exit(_SOME_FAILED)
+
+
+def _refuse(told: str, options: Mapping[str, object]) -> None:
+    """Refuse options that were given and would do nothing."""
+    for name, value in options.items():
+        if value is not None and value is not False:
+            raise typer.BadParameter(told, param_hint=f"--{name}")
+
+
+def _again(coco: Path | None, images: Path | None, out: Path) -> str:
+    """How to go on when what has failed is mended."""
+    if coco is None:
+        return "When that is mended, give the command again with another --out."
+    again = out.with_name(f"again{out.suffix}")
+    words = ["iog", "masks", "--coco", out, "--images", images, "--out", again]
+    command = shlex.join(map(str, words))
+    return (
+        "When that is mended, this makes only what is missing; add what other options you gave:\n"
+        f"{command}"
+    )
 
 
 def _scope(**numbers: int | None) -> Scope:
@@ -266,6 +303,8 @@ def _review(folder: Path, source: Source, journal: Journal, place: Workplace) ->
 
 def _journal_of(out: Path) -> Path:
     """Where the journal of an output lies."""
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"{out.parent} is no folder: make it first.", param_hint="--out")
     path = out.with_name(out.name + ".journal")
     if out.exists() and not path.exists():
         raise typer.BadParameter(

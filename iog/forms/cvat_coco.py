@@ -153,7 +153,9 @@ def read_labels(path: Path) -> list[str]:
 
 
 def read_coco(path: Path, find: Callable[[str], ImageFile]) -> Iterator[Picture]:
-    """The images of a COCO file with their objects; holds it in memory. Crowds are left out.
+    """The images of a COCO file with their objects; holds it in memory.
+
+    Crowds are left out, and what has neither box nor mask.
 
     Args:
         path: the file.
@@ -167,7 +169,7 @@ def read_coco(path: Path, find: Callable[[str], ImageFile]) -> Iterator[Picture]
         labels = {each["id"]: str(each["name"]) for each in content.get("categories", [])}
         by_image: dict[Any, list[dict[str, Any]]] = {}
         for each in content["annotations"]:
-            if each.get("iscrowd") != 1:
+            if each.get("iscrowd") != 1 and ("bbox" in each or each.get("segmentation")):
                 by_image.setdefault(each["image_id"], []).append(each)
         for image in content["images"]:
             size = (int(image["height"]), int(image["width"]))
@@ -182,12 +184,14 @@ def read_coco(path: Path, find: Callable[[str], ImageFile]) -> Iterator[Picture]
 
 
 def _drawn(entry: dict[str, Any], label: str, size: Size) -> Drawn:
-    x, y, width, height = map(float, entry["bbox"])
     shape, mask = entry.get("segmentation"), None
     if isinstance(shape, dict) and shape.get("counts"):
         mask = Mask.from_rle(shape)
     elif shape:
         mask = from_polygons(shape, size)
+    if "bbox" not in entry and mask is not None:
+        return Drawn(label, tuple(map(float, mask.region)), mask)  # type: ignore[arg-type]
+    x, y, width, height = map(float, entry["bbox"])
     return Drawn(label, (x, y, x + width, y + height), mask, entry.get("score"))
 
 

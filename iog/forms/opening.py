@@ -72,6 +72,8 @@ def open_form(
     if to in (None, same) and kind != "voc":
         form = _opened(kind, path, images, out, options)
         return form, cast("Sink", form)
+    if to == "coco":
+        _check_one_file(out)
     form = _opened(kind, path, images, None, options)
     return form, _Conversion(cast("Form", form), to or same, out, options)
 
@@ -82,6 +84,7 @@ def coco_file(path: Path, images: Path, out: Path, options: Options) -> tuple[Fi
     Raises:
         DatasetError, OSError: see ``CocoBoxes``.
     """
+    _check_one_file(out)
     form = _CocoFile(path, images, out, options)
     return form, form
 
@@ -142,8 +145,13 @@ def _opened(
     kind: str, path: Path, images: Path | None, out: Path | None, options: Options
 ) -> FileForm:
     form, tolerance, redo = options.form, options.tolerance, options.redo
+    lone = kind == "coco" and path.suffix.lower() == ".json"
+    if options.points_field and not lone:
+        raise DatasetError("--points-field is for --coco and for --data coco:FILE.json.")
     match kind:
-        case "coco" if path.suffix.lower() == ".json":
+        case "coco" if lone:
+            if out is not None:
+                _check_one_file(out)
             return _CocoFile(path, images or path.parent, out, options)
         case "coco":
             return CvatCoco(path, images, out, form=form, tolerance=tolerance, redo=redo)
@@ -155,6 +163,11 @@ def _opened(
             return YoloBoxes(path, images, out, tolerance=tolerance, redo=redo)
         case _:
             return VocBoxes(path, images)
+
+
+def _check_one_file(out: Path) -> None:
+    if out.suffix.lower() == ".zip":
+        raise DatasetError(f"COCO is one file: give a name that ends in .json, not {out.name}.")
 
 
 def _parse(spec: str) -> tuple[str, Path, Path | None]:

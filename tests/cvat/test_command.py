@@ -76,6 +76,7 @@ def test_it_looks_first_and_stores_when_told(cvat: StandIn, url: str, tmp_path: 
         ((), "give one of --task, --project and --job"),
         (("--task", "5", "--job", "11"), "give one of --task, --project and --job"),
         (("--task", "5", "--out", "x.json"), "it reads and writes the server, no files"),
+        (("--task", "5", "--redo"), "it is for files: leave it out with --cvat"),
     ],
 )
 def test_options_that_do_not_fit_are_told(

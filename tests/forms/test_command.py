@@ -68,6 +68,11 @@ def test_a_broken_image_is_listed_and_costs_nothing_else(tmp_path: Path) -> None
          "write --data FORM:PATH,IMAGES"),
         (("--data", "labelme:export.zip", "--out", "x"), 1, "names no data set; give one of"),
         (("--data", "yolo:export.zip", "--out", "x"), 1, "has no images with texts"),
+        (("--data", "cvat:export.zip", "--out", "x.zip", "--to", "coco"), 1,
+         "COCO is one file: give a name that ends in .json"),
+        (("--data", "coco:boxes.json", "--out", "x.zip"), 1, "COCO is one file"),
+        (("--data", "cvat:export.zip", "--out", "x", "--points-field", "c"), 1,
+         "--points-field is for --coco and for --data coco:FILE.json"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit_are_told(

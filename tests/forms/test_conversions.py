@@ -167,6 +167,20 @@ def test_yolo_gets_no_text_for_an_image_with_a_box_that_failed(tmp_path: Path) -
     assert "has got no mask: 1. Leave their images out" in lacking
 
 
+def test_annotations_without_a_box_are_converted_if_they_have_a_mask(tmp_path: Path) -> None:
+    content = _coco(first=1)
+    content["annotations"] = [{"id": 5, "image_id": 1, "category_id": 1, "caption": "A street."},
+                              content["annotations"][1]]  # fmt: skip
+    del content["annotations"][1]["bbox"]
+    (tmp_path / "b.json").write_text(json.dumps(content))
+
+    form, sink = open_form(f"coco:{tmp_path / 'b.json'}", tmp_path / "out", to="yolo")
+    make(form, sink)
+
+    assert (form.count(), form.kept) == (0, 2)
+    assert read_back(tmp_path / "out")["labels/1.txt"].count(b"\n") == 1
+
+
 def test_a_video_is_not_converted(tmp_path: Path) -> None:
     files = {"annotations.xml": test_cvat_xml.VIDEO, **test_cvat_xml.FRAMES}
     path = lay(tmp_path / "in", files, archive=True)
