@@ -1,7 +1,7 @@
 /** What objects without a label are called in a file. */
 export const UNNAMED = "object";
 
-/** COCO's categories of all photos: a label has the same id in every file, unless a file has its own. */
+/** COCO's categories: a label has one id over all photos, unless an opened file has its own. */
 export class Categories {
   #known = [];
 

@@ -47,7 +47,9 @@ function idsOf(items, { source, written }) {
   const give = (item, id) => {
     if (id !== undefined && ![...ids.values()].includes(id)) ids.set(item, id);
   };
-  for (const item of items) if (source && item.from?.source === source) give(item, item.from.row.id);
+  for (const item of items) {
+    if (source && item.from?.source === source) give(item, item.from.row.id);
+  }
   const before = [...written].filter(([, entry]) => entry.source === source);
   const rows = new Map(before.map(([id, { row }]) => [id, row]));
   for (const item of items) if (!ids.has(item)) give(item, rows.get(item.id)?.id);

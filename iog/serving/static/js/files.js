@@ -135,7 +135,8 @@ export class Files {
     return [
       `${many(news.length, "object")} from ${name}.`,
       here && `${many(here, "object")} ${here === 1 ? "was" : "were"} here already.`,
-      boxes && `${many(boxes, "box", "boxes")} without a mask: the model makes ${boxes === 1 ? "it" : "them"}.`,
+      boxes &&
+        `${many(boxes, "box", "boxes")} without a mask: the model makes ${boxes === 1 ? "it" : "them"}.`,
       lost && `${many(lost, "annotation")} with neither mask nor box left out.`,
     ].filter(Boolean);
   }

@@ -122,9 +122,11 @@ export class Segmenter extends EventTarget {
     while (this.pending) {
       const heard = new AbortController();
       await new Promise((resolve) => {
-        const options = { signal: heard.signal };
-        for (const kind of ["work", "mask", "failed"]) this.addEventListener(kind, resolve, options);
-        this.#connection.addEventListener("change", resolve, options);
+        const { signal } = heard;
+        for (const kind of ["work", "mask", "failed"]) {
+          this.addEventListener(kind, resolve, { signal });
+        }
+        this.#connection.addEventListener("change", resolve, { signal });
       });
       heard.abort();
     }

@@ -41,7 +41,8 @@ export function read(data, photo) {
   if (!objects.length) {
     throw new Error(`The COCO file has neither masks nor boxes for ${photo.name}.`);
   }
-  const source = { rest, image, categories, images: images.length, largest: largestId(annotations) };
+  const largest = largestId(annotations);
+  const source = { rest, image, categories, images: images.length, largest };
   return { source, objects, lost: rows.length - objects.length };
 }
 
@@ -66,8 +67,11 @@ function imageFor(images, { name, width, height }) {
 function boxOf({ bbox }, { width, height }) {
   if (!Array.isArray(bbox) || bbox.length !== 4 || !bbox.every(Number.isFinite)) return null;
   const [x, y, across, down] = bbox;
-  const box = [Math.max(0, x), Math.max(0, y), Math.min(x + across, width), Math.min(y + down, height)];
-  return box[2] - box[0] >= 1 && box[3] - box[1] >= 1 ? box : null;
+  const x1 = Math.max(0, x),
+    y1 = Math.max(0, y);
+  const x2 = Math.min(x + across, width),
+    y2 = Math.min(y + down, height);
+  return x2 - x1 >= 1 && y2 - y1 >= 1 ? [x1, y1, x2, y2] : null;
 }
 
 function maskOf({ segmentation, score }, { width, height }) {
