@@ -236,11 +236,11 @@ def _no_torch(
 ) -> str:
     """Why torch has to run a model, where it is not installed."""
     if engine == "torch":
-        why = "IOG_ENGINE is 'torch'"
+        why = "The engine is 'torch' (IOG_ENGINE)"
     elif device == "cuda":
-        why = "IOG_DEVICE is 'cuda'"
+        why = "The device is 'cuda' (IOG_DEVICE)"
     elif precision not in OPENVINO_PRECISIONS:
-        why = f"IOG_PRECISION is {precision!r}"
+        why = f"The precision is {precision!r} (IOG_PRECISION)"
     elif no_export is None:
         why = "OpenVINO is not installed"
     else:
@@ -253,19 +253,18 @@ def _no_torch(
 def _check_openvino(precision: str, device: str) -> None:
     if not openvino_is_installed():
         raise SettingsError(
-            "IOG_ENGINE is 'openvino', which is not installed: `pip install --no-deps -r "
-            "requirements.txt`, or set it to auto."
+            "The engine is 'openvino' (IOG_ENGINE), which is not installed: `pip install --no-deps "
+            "-r requirements.txt`, or set it to auto."
         )
     if device == "cuda":
         raise SettingsError(
-            "IOG_ENGINE is 'openvino' and IOG_DEVICE is 'cuda', but OpenVINO runs on the CPU here; "
-            "change one of them."
+            "The engine is 'openvino' (IOG_ENGINE) and the device 'cuda' (IOG_DEVICE), but "
+            "OpenVINO runs on the CPU here; change one of them."
         )
     if precision not in OPENVINO_PRECISIONS:
         raise SettingsError(
-            f"IOG_PRECISION is {precision!r}, which OpenVINO does not run here; set it to one of: "
-            + ", ".join(OPENVINO_PRECISIONS)
-            + "."
+            f"The precision is {precision!r} (IOG_PRECISION), which OpenVINO does not run here; "
+            "set it to one of: " + ", ".join(OPENVINO_PRECISIONS) + "."
         )
 
 
@@ -274,7 +273,7 @@ def _exported(spec: ModelSpec, weights_dir: Path, sha256: str | None, threads: i
     found, reason = find_export(spec, weights_dir=weights_dir, sha256=sha256)
     if found is not None:
         return found
-    problem = SettingsError(f"IOG_ENGINE is 'openvino', but {reason}.")
+    problem = SettingsError(f"The engine is 'openvino' (IOG_ENGINE), but {reason}.")
     if find_spec("torch") is None:
         raise SettingsError(f"{problem} That needs torch, which is not installed: {INSTALL_TORCH}.")
     folder = weights_dir / EXPORTS_FOLDER

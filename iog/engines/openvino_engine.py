@@ -63,7 +63,8 @@ class OpenVINOEngine:
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise SettingsError(
-                "IOG_PRECISION is 'bf16', but this CPU has no instructions for it; set it to fp32."
+                "The precision is 'bf16' (IOG_PRECISION), but this CPU has no instructions for it; "
+                "set it to fp32."
             )
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],

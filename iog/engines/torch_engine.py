@@ -150,8 +150,8 @@ def choose_device(wanted: str) -> str:
         return "cuda"
     if wanted == "cuda":
         raise SettingsError(
-            "IOG_DEVICE is 'cuda', but torch finds no CUDA device here; set it to cpu or auto, or "
-            "give the container a GPU."
+            "The device is 'cuda' (IOG_DEVICE), but torch finds no CUDA device here; set it to cpu "
+            "or auto, or give the container a GPU."
         )
     return "cpu"
 
@@ -164,12 +164,13 @@ def choose_dtype(precision: str, device: str) -> torch.dtype:
     """
     if precision == "fp16" and device != "cuda":
         raise SettingsError(
-            "IOG_PRECISION is 'fp16', which only a CUDA device runs; set it to fp32 or bf16."
+            "The precision is 'fp16' (IOG_PRECISION), which only a CUDA device runs; set it to "
+            "fp32 or bf16."
         )
     if precision == "bf16" and device == "cpu" and not _cpu_has_bf16():
         raise SettingsError(
-            "IOG_PRECISION is 'bf16', but this CPU has no instructions for it (AVX-512); set it to "
-            "fp32."
+            "The precision is 'bf16' (IOG_PRECISION), but this CPU has no instructions for it "
+            "(AVX-512); set it to fp32."
         )
     return DTYPES[precision]
 

@@ -73,8 +73,8 @@ def check_hash(spec: ModelSpec, *, sha256: str | None = None) -> str | None:
         found = sha256_of(path)
         if found != sha256.lower():
             raise WeightsError(
-                f"{path} has the sha256 {found}, but IOG_WEIGHTS_SHA256 asks for {sha256}: get "
-                "the right file, or correct the setting."
+                f"{path} has the sha256 {found}, but sha256 (IOG_WEIGHTS_SHA256) asks for "
+                f"{sha256}: get the right file, or correct the setting."
             )
         return found
     if spec.sha256 is None:

@@ -244,7 +244,7 @@ def test_what_openvino_cannot_do_is_refused(
     exported: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for changes, said in (
-        ({"device": "cuda"}, "IOG_DEVICE"),
+        ({"device": "cuda"}, r"the device 'cuda' \(IOG_DEVICE\), but OpenVINO"),
         ({"precision": "fp16"}, "fp32, bf16"),
     ):
         with pytest.raises(SettingsError, match=said):

@@ -84,7 +84,7 @@ def test_devices_and_precisions_that_are_not_here_are_refused(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_device("auto") == "cpu"
-    with pytest.raises(SettingsError, match="IOG_DEVICE"):
+    with pytest.raises(SettingsError, match=r"The device is 'cuda' \(IOG_DEVICE\), but"):
         choose_device("cuda")
     with pytest.raises(SettingsError, match="fp16"):
         choose_dtype("fp16", "cpu")

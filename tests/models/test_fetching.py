@@ -239,7 +239,7 @@ def test_sources_that_lead_nowhere(folder: Path, source: str, message: str) -> N
 
 
 def test_the_hash_the_user_gives_is_binding(folder: Path, content: bytes, mirror: Mirror) -> None:
-    with pytest.raises(WeightsError, match=r"was not stored: .*IOG_WEIGHTS_SHA256 asks for 00"):
+    with pytest.raises(WeightsError, match=r"was not stored: .*IOG_WEIGHTS_SHA256\) asks for 00"):
         fetch("small", weights_dir=folder, source=mirror.address, sha256="0" * 64)
     assert files(folder) == []
     good = hashlib.sha256(content).hexdigest()
