@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.random_weights import write_random_lite
+from tests.tiny_dataset import write_folder
 
 ROOT = Path(__file__).parent.parent
 BOX = ["--box", "5,4,370,512", "--point", "190,320"]
@@ -78,7 +79,7 @@ def test_weights_of_ones_own_are_listed(tmp_path: Path) -> None:
 )
 def test_a_command_that_needs_torch_says_what_to_type(arguments: list[str], tmp_path: Path) -> None:
     write_random_lite(tmp_path / "own.pt", input_size=64)
-    (tmp_path / "data").mkdir()
+    write_folder(tmp_path / "data")
     names = {"OWN": str(tmp_path / "own.pt"), "PHOTO": str(ROOT / "examples" / "cat.jpg")}
     done = iog(*[names.get(word, word) for word in arguments], folder=tmp_path)
     assert done.returncode == 1, done.stdout

@@ -195,8 +195,8 @@ _SPECS: Final = (
         ),
         threshold=0.5,
         licence="trained by this project on data with stated free terms; see MODEL_CARD.md",
-        size=5_871_931,
-        sha256="fef73e1b1027a55567d5a41b76317bab92cffd7f4ea4c3721411a0f0c6061c1f",
+        size=5_871_867,
+        sha256="ab454fd5c29e60895fb01eeddae567885e636aabf0abe701c6217c3c3a0f7bf9",
         sha256_confirmed=True,
     ),
     ModelSpec(

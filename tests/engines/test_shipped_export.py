@@ -1,4 +1,4 @@
-"""The OpenVINO export of iog-lite that comes with the project: its origin, and torch's masks."""
+"""The OpenVINO exports that come with the project: their origin, and torch's masks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import pytest
 
 from iog.cli.export import _crops
 from iog.engines.engine import EXPORTS_FOLDER, find_export, read_manifest
-from iog.engines.export import export
+from iog.engines.export import export, with_previous
 from iog.engines.torch_engine import TorchEngine, load_fused
 from iog.models.files import sha256_of
 from iog.models.spec import BUNDLED_DIR, ModelSpec, resolve
 
 pytest.importorskip("openvino")
 
-SHIPPED = BUNDLED_DIR / EXPORTS_FOLDER / "iog-lite"
+SHIPPED = BUNDLED_DIR / EXPORTS_FOLDER
+NAMES = "iog-lite", "iog-lite-3"
 
 
-@pytest.fixture
-def spec() -> ModelSpec:
-    return resolve("iog-lite", weights_dir=Path("nowhere"))
+@pytest.fixture(params=NAMES)
+def spec(request: pytest.FixtureRequest) -> ModelSpec:
+    return resolve(request.param, weights_dir=Path("nowhere"))
 
 
 def test_it_belongs_to_the_shipped_weights(spec: ModelSpec, tmp_path: Path) -> None:
-    assert find_export(spec, weights_dir=tmp_path) == (SHIPPED, "")
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 15e6
+    assert find_export(spec, weights_dir=tmp_path) == (SHIPPED / spec.name, "")
+    assert sum(path.stat().st_size for path in (SHIPPED / spec.name).iterdir()) < 15e6
 
 
 def test_its_masks_are_torchs_on_the_examples(spec: ModelSpec, tmp_path: Path) -> None:
@@ -34,9 +35,9 @@ def test_its_masks_are_torchs_on_the_examples(spec: ModelSpec, tmp_path: Path) -
 
     network, checkpoint = load_fused(spec, weights_dir=tmp_path)
     torch = TorchEngine(network, checkpoint.spec)
-    openvino = OpenVINOEngine(SHIPPED, spec, threads=1)
+    openvino = OpenVINOEngine(SHIPPED / spec.name, spec, threads=1)
     assert openvino.spec == torch.spec
-    crops = _crops(spec)
+    crops = with_previous(torch, _crops(spec))
     assert len(crops) == 6
     for x, clicks in crops:
         wanted = torch.decode(torch.encode(x), clicks)
@@ -46,8 +47,9 @@ def test_its_masks_are_torchs_on_the_examples(spec: ModelSpec, tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_exporting_again_gives_the_same_weights(tmp_path: Path) -> None:
-    made = export("iog-lite", weights_dir=tmp_path, threads=1)
-    assert read_manifest(made)["files"] == read_manifest(SHIPPED)["files"]
-    for path in SHIPPED.glob("*.bin"):
+@pytest.mark.parametrize("name", NAMES)
+def test_exporting_again_gives_the_same_weights(name: str, tmp_path: Path) -> None:
+    made = export(name, weights_dir=tmp_path, threads=1)
+    assert read_manifest(made)["files"] == read_manifest(SHIPPED / name)["files"]
+    for path in (SHIPPED / name).glob("*.bin"):
         assert sha256_of(path) == sha256_of(made / path.name)
