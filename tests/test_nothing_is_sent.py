@@ -18,26 +18,9 @@ import pytest
 
 from tests.builders import body
 from tests.random_weights import write_random_lite
+from tests.spy import SPY
 
 ROOT = Path(__file__).parent.parent
-
-# Python imports it at the start of every process, those of the workers too.
-SPY = """
-import os, sys
-
-LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
-SENDING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
-
-def note(event, arguments):
-    host = arguments[0] if event in LOOKUPS else None
-    if event in SENDING and isinstance(arguments[1], tuple):  # else a file, or connected before
-        host = arguments[1][0]
-    if host not in (None, "127.0.0.1", "localhost", "::1"):
-        with open(os.environ["SPY_LOG"], "a") as log:
-            log.write(f"{event} {host}\\n")
-
-sys.addaudithook(note)
-"""
 
 FUNCTION = """
 import sys, threading

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import iog
 from iog.masks import Mask
 from iog.predictor import Predictor
+from tests.spy import SPY
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -36,21 +37,6 @@ needs_fiftyone = pytest.mark.skipif(
 )
 # What FiftyOne and its many packages warn of is theirs.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-# Python imports it at the start of every process, FiftyOne's own too.
-SPY = """
-import os, sys
-
-def note(event, arguments):
-    host = arguments[0] if event == "socket.getaddrinfo" else None
-    if event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
-        host = arguments[1][0]
-    if host not in (None, "127.0.0.1", "localhost", "::1"):
-        with open(os.environ["SPY_LOG"], "a") as log:
-            log.write(f"{event} {host}\\n")
-
-sys.addaudithook(note)
-"""
 
 APPLY = """
 import json, sys
