@@ -43,6 +43,7 @@ def test_damage_is_drawn_anew_and_leaves_something(square: np.ndarray) -> None:
     ious = [(mask & square).sum() / (mask | square).sum() for mask in found]
     assert 0.2 < min(ious) < 0.6
     assert np.median(ious) > 0.6
+    assert 4 < sum(np.array_equal(mask, square) for mask in found) < 30
     assert any(mask.sum() > square.sum() for mask in found)
     assert any(mask.sum() < square.sum() for mask in found)
     point = np.zeros((5, 5), np.bool_)
