@@ -73,7 +73,6 @@ endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; G
 
 export: $(DEVELOPMENT) ## write the OpenVINO exports that are part of the project again
 	$(BIN)/iog export iog-lite --output iog/models/openvino
-	$(BIN)/iog export iog-lite-3 --output iog/models/openvino
 
 notebook: $(DEVELOPMENT) ## run examples/quickstart.ipynb and keep its outputs
 	$(BIN)/python -m tests.notebook

@@ -163,7 +163,8 @@ class Predictor(Generic[Encoded]):
         not threshold and cleaning: your clicks continue them, and cost the decoder only. A new box
         drops clicks on the object that lie outside it. Open an array once as ``Image``, so that it
         is known again. Of any other mask, the box (unless you give one) is its tight box, widened
-        to your clicks on the object, and the inside point its most interior pixel. Some networks
+        to your clicks on the object, and the inside point its most interior pixel. Without your
+        box or clicks there is nothing to correct: it comes back as it is. Some networks
         read the mask itself, as a third map beside the clicks. For the others it becomes up to 8
         clicks where the prediction differs most from the mask.
 
@@ -189,7 +190,10 @@ class Predictor(Generic[Encoded]):
         threshold = self.threshold if threshold is None else _checked(threshold)
         wanted = None if box is None else clamped_box(one_box(box), None, image.size)
         if mask_input is not None:
-            prompt, start = self._prompt_from(mask_input, wanted, image)
+            mask = self._known(mask_input, image)
+            if mask.prompt is None and wanted is None and not (positive or negative):
+                return mask.cleaned(largest=largest, fill_holes=fill_holes)
+            prompt, start = self._prompt_from(mask, wanted)
             prompt = replace(
                 prompt,
                 box=prompt.box if wanted or start is None else _around(prompt.box, positive),
@@ -342,17 +346,23 @@ class Predictor(Generic[Encoded]):
                 return previous
         return self._engine.decode(encoded, _with_mask(clicks, previous))
 
-    def _prompt_from(
-        self, mask_input: MaskLike, box: Box | None, image: Image
-    ) -> tuple[Prompt, Mask | None]:
-        """The prompt that gave a mask, or one to correct it with, and then the mask."""
+    def _known(self, mask_input: MaskLike, image: Image) -> Mask:
+        """The mask to start from; its prompt is None unless it is this predictor's own."""
         mask = _as_mask(mask_input)
         if mask.prompt is not None and mask.origin == (self._id, image.key):
-            return mask.prompt if box is None else mask.prompt.moved(box), mask.start
+            return mask
         if mask.size != image.size:
             raise ValueError(f"The mask is {mask.size}, the image {image.size} (height, width).")
         if mask.box is None:
             raise ValueError("The mask is empty.")
+        return replace(mask, prompt=None, origin=None, start=None)
+
+    def _prompt_from(self, mask: Mask, box: Box | None) -> tuple[Prompt, Mask | None]:
+        """The prompt that gave a mask, or one to correct it with, and then the mask."""
+        if mask.prompt is not None:
+            return mask.prompt if box is None else mask.prompt.moved(box), mask.start
+        image = self.image
+        assert mask.box is not None
         x0, y0, x1, y1 = mask.box
         crop = Crop.around(box or (x0, y0, x1, y1), self.rule)
         wanted = _cropped(mask, crop) >= 0.5

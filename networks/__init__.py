@@ -29,8 +29,8 @@ def _lite(backbone: Backbone, *, previous_mask: bool) -> nn.Module:
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "iog-resnet101": lambda: MainNetwork(ResNet101()),
     "iog-resnet101-refinement": lambda: RefinementNetwork(ResNet101()),
-    "iog-lite": lambda: _lite(MobileNetV1(), previous_mask=False),
-    "iog-lite-3": lambda: _lite(EfficientNetLite2(), previous_mask=True),
+    "iog-lite": lambda: _lite(EfficientNetLite2(), previous_mask=True),
+    "iog-lite-2": lambda: _lite(MobileNetV1(), previous_mask=False),
 }
 
 

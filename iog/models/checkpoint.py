@@ -5,7 +5,7 @@ Three kinds of PyTorch file are read, as zip archives (since PyTorch 1.6) and in
 * a plain state dict, such as the published files, with or without the ``num_batches_tracked``
   counters that PyTorch before 0.4.1 did not write;
 * a checkpoint of ``write_checkpoint``, which describes itself (``ModelSpec.description``):
-  ``{"format": "iog", "version": 2, "kind", "architecture", "crop", "threshold", "metadata",
+  ``{"format": "iog", "version": 3, "kind", "architecture", "crop", "threshold", "metadata",
   "state_dict"}``, and with ``"training"`` where a run can go on from it;
 * the same of kind ``fused`` with ``"weights_sha256"``, which engines keep to share between workers.
 """

@@ -38,9 +38,11 @@ BUNDLED_DIR: Final = Path(__file__).resolve().parent
 """The folder of the weights that come with the project."""
 
 _FORMAT: Final = "iog"
-_VERSION: Final = 2
-"""Version 1 called a crop rule's ``input_size`` ``frame`` and had no kind; it is read as well."""
-_ARCHITECTURES: Final = ("iog-lite", "iog-lite-3")
+_VERSION: Final = 3
+"""Older ones are read as well: version 1 called a crop rule's ``input_size`` ``frame`` and had no
+kind, and before version 3 two architectures had other names."""
+_OLD_NAMES: Final = {"iog-lite": "iog-lite-2", "iog-lite-3": "iog-lite"}
+_ARCHITECTURES: Final = ("iog-lite-2",)
 """Of weights of your own, beside those of the models below."""
 _DRIVE: Final = "https://drive.google.com/uc?id="
 _OWN: Final = "a file of your own"
@@ -141,14 +143,17 @@ class ModelSpec:
         Raises:
             WeightsError: a statement is missing or unusable.
         """
-        if content.get("version") not in (1, _VERSION):
+        version = content.get("version")
+        if not isinstance(version, int) or not 1 <= version <= _VERSION:
             raise WeightsError(
-                f"{where} is a checkpoint of version {content.get('version')!r}, and this program "
-                f"reads versions 1 and {_VERSION}: use the release that wrote it, or a newer one."
+                f"{where} is a checkpoint of version {version!r}, and this program reads versions "
+                f"1 to {_VERSION}: use the release that wrote it, or a newer one."
             )
         if (found := content.get("kind", "plain")) != kind:
             raise WeightsError(f"{where} holds {found} weights, and {kind} ones are needed.")
         architecture, threshold = content.get("architecture"), content.get("threshold")
+        if version < _VERSION and isinstance(architecture, str):
+            architecture = _OLD_NAMES.get(architecture, architecture)
         crop = _parse_crop(content.get("crop"))
         valid = (
             isinstance(architecture, str)
@@ -179,24 +184,10 @@ _SPECS: Final = (
             input_size=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
         ),
         threshold=0.5,
-        licence="trained by this project; iog/models/MODEL_CARD.md names the data and their terms",
-        # Other weights, other lines: the test of this row prints them.
-        size=7_526_451,
-        sha256="ee6763fc27366886c12f642ee05954aa0d61c7cfd680d5c4ab624fd45bd73b6d",
-        sha256_confirmed=True,
-    ),
-    ModelSpec(
-        name="iog-lite-3",
-        architecture="iog-lite-3",
-        source="comes with this project",
-        filename="iog-lite-3.pt",
-        crop=CropRule(
-            input_size=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
-        ),
-        threshold=0.5,
         licence="trained by this project on data with stated free terms; see MODEL_CARD.md",
+        # Other weights, other lines: the test of this row prints them.
         size=5_871_867,
-        sha256="ab454fd5c29e60895fb01eeddae567885e636aabf0abe701c6217c3c3a0f7bf9",
+        sha256="ade6aeec6abeca19c3592e868fd1823c6a81242830afb53113c60714be4f5fbc",
         sha256_confirmed=True,
     ),
     ModelSpec(

@@ -113,7 +113,7 @@ def _train(
     if config.foreign_prob and getattr(network, "click_maps", 2) == 2:
         raise SettingsError(
             f"foreign_prob is {config.foreign_prob}, but {config.architecture} reads no mask to "
-            "correct: set it to 0, or train iog-lite-3"
+            "correct: set it to 0, or train iog-lite"
         )
     if initial is not None:
         load_initial(network, initial)

@@ -19,6 +19,11 @@ def _input(side: int = 64) -> NDArray[np.float32]:
     return rng.uniform(0, 255, (5, side, side)).astype(np.float32)
 
 
+def _clicks(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The maps of the click branch: of the first clicks, and no mask to correct."""
+    return np.concatenate([x[3:], np.zeros_like(x[:1])])
+
+
 @pytest.fixture(scope="module")
 def lite() -> torch.nn.Module:
     torch.manual_seed(0)
@@ -34,7 +39,7 @@ def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module)
         "cpu",
         "fp32",
     )
-    probability = engine.decode(engine.encode(x), x[3:])
+    probability = engine.decode(engine.encode(x), _clicks(x))
     assert probability.shape == (64, 64)
     assert probability.dtype == np.float32
     assert probability.min() >= 0
@@ -44,12 +49,12 @@ def test_probabilities_have_the_size_of_the_network_frame(lite: torch.nn.Module)
 def test_the_fine_prediction_is_used_and_the_sigmoid_taken(lite: torch.nn.Module) -> None:
     engine, x = TorchEngine(fuse(lite), LITE), _input()
     with torch.inference_mode():
-        fine = lite(torch.from_numpy(x[None]), torch.from_numpy(x[None, 3:]))[-1]
+        fine = lite(torch.from_numpy(x[None]), torch.from_numpy(_clicks(x)[None]))[-1]
         fine = torch.nn.functional.interpolate(
             fine, size=(64, 64), mode="bilinear", align_corners=True
         )
     np.testing.assert_allclose(
-        engine.decode(engine.encode(x), x[3:]), torch.sigmoid(fine)[0, 0].numpy(), atol=1e-5
+        engine.decode(engine.encode(x), _clicks(x)), torch.sigmoid(fine)[0, 0].numpy(), atol=1e-5
     )
 
 
@@ -68,7 +73,7 @@ def test_bf16_is_close_to_fp32(lite: torch.nn.Module) -> None:
     x = _input()
     exact = TorchEngine(fuse(lite), LITE)
     rounded = TorchEngine(fuse(lite).cast(torch.bfloat16), LITE, precision="bf16")
-    a, b = exact.decode(exact.encode(x), x[3:]), rounded.decode(rounded.encode(x), x[3:])
+    a, b = exact.decode(exact.encode(x), _clicks(x)), rounded.decode(rounded.encode(x), _clicks(x))
     assert 0 < np.abs(a - b).max() < 0.2
 
 

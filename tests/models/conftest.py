@@ -65,7 +65,9 @@ def write(tmp_path: Path) -> Write:
         path = tmp_path / f"{kind}-{len(paths)}.pth"
         paths.append(path)
         if kind in ("checkpoint", "training"):
-            architecture = "iog-lite" if "backbone.layer4.bn2.weight" in state else "iog-resnet101"
+            architecture = (
+                "iog-resnet101" if "backbone.layer1.0.conv3.weight" in state else "iog-lite"
+            )
             spec = own_spec(
                 path,
                 architecture=architecture,

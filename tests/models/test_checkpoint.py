@@ -107,7 +107,7 @@ def test_a_loaded_network_computes(
 ) -> None:
     """Nothing is left of the network without values that the weights were put into."""
     network = read_checkpoint(write(random_state("iog-lite"), kind)).network()
-    fine = network(torch.zeros(1, 5, 64, 64), torch.zeros(1, 2, 64, 64))[-1]
+    fine = network(torch.zeros(1, 5, 64, 64), torch.zeros(1, 3, 64, 64))[-1]
     assert (fine.device.type, fine.shape) == ("cpu", (1, 1, 16, 16))
 
 
@@ -283,7 +283,8 @@ def test_other_contents_are_refused(tmp_path: Path, content: object, message: st
         {"training": []},
         {"state_dict": None},
         {"state_dict": {}},
-        {"version": 3},
+        {"version": 0},
+        {"version": 4},
         {"version": None},
     ],
     ids=str,
@@ -357,3 +358,20 @@ def test_the_bundled_model_is_what_the_registry_says() -> None:
     assert spec.path == BUNDLED_DIR / spec.filename
     assert read_checkpoint(spec).spec == spec
     assert spec.path.stat().st_size < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("version", "stated", "architecture"),
+    [(2, "iog-lite", "iog-lite-2"), (1, "iog-lite", "iog-lite-2"), (2, "iog-lite-3", "iog-lite")],
+)
+def test_older_files_have_older_names_of_architectures(
+    random_state: RandomState, tmp_path: Path, version: int, stated: str, architecture: str
+) -> None:
+    path = tmp_path / "old.pt"
+    state = random_state(architecture)
+    write_checkpoint(path, Checkpoint(own_spec(path, architecture=architecture), state))
+    content = torch.load(path, weights_only=True) | {"version": version, "architecture": stated}
+    torch.save(content, path)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.spec.architecture == architecture
+    checkpoint.network()

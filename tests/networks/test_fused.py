@@ -25,7 +25,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         ResNet101(width=8), decoder_width=16, psp_width=32, click_widths=(8, 8, 16, 16)
     ),
     "iog-lite": lambda: build_network("iog-lite"),
-    "iog-lite-3": lambda: build_network("iog-lite-3"),
+    "iog-lite-2": lambda: build_network("iog-lite-2"),
 }
 
 

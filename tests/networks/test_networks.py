@@ -57,13 +57,13 @@ def test_forward_is_decode_of_encode() -> None:
     network = build_network("iog-lite").eval()
     assert isinstance(network, RefinementNetwork)
     x = torch.rand(1, 5, 64, 64) * 255
-    clicks = torch.rand(1, 2, 64, 64) * 255
+    clicks = torch.rand(1, 3, 64, 64) * 255
     with torch.inference_mode():
         for a, b in zip(network(x, clicks), network.decode(network.encode(x), clicks), strict=True):
             assert torch.equal(a, b)
 
 
-SMALL = {"iog-lite": 2, "iog-lite-3": 3}
+SMALL = {"iog-lite": 3, "iog-lite-2": 2}
 """Networks of the bundled model, and how many maps their click branch reads."""
 
 

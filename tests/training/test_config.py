@@ -73,7 +73,7 @@ def test_tables_are_merged_with_what_flags_say(tmp_path: Path) -> None:
 
 def test_recipes_are_known_by_their_names() -> None:
     assert TrainingConfig.from_toml(Path("iog-lite")).architecture == "iog-lite"
-    with pytest.raises(SettingsError, match="one of: fine-tune, iog-lite, iog-lite-3, iog-pascal"):
+    with pytest.raises(SettingsError, match="one of: fine-tune, iog-lite, iog-pascal"):
         TrainingConfig.from_toml(Path("iog-light"))
 
 

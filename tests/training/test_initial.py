@@ -140,9 +140,9 @@ def test_backbones_start_from_imagenet_by_the_kind_of_file(
     torch.save(torchvision_state(ResNet101()), tmp_path / "resnet.pth")
     torch.save(published_state(EfficientNetLite2()), tmp_path / "efficient.pth")
     for file, architecture in (
-        ("mobile.npz", "iog-lite"),
+        ("mobile.npz", "iog-lite-2"),
         ("resnet.pth", "iog-resnet101"),
-        ("efficient.pth", "iog-lite-3"),
+        ("efficient.pth", "iog-lite"),
     ):
         initial = open_initial(str(tmp_path / file), weights_dir=tmp_path)
         network = build_network(architecture)
@@ -159,7 +159,7 @@ def test_weights_of_something_else_are_refused(
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     (tmp_path / "broken.npz").write_bytes(b"no archive")
     whole = str(write_random_lite(tmp_path / "mine.pt"))
-    resnet, lite = build_network("iog-resnet101"), build_network("iog-lite")
+    resnet, lite = build_network("iog-resnet101"), build_network("iog-lite-2")
     for network, file, message in (
         (resnet, str(tmp_path / "mobile.npz"), "another backbone than the ResNet101"),
         (resnet, whole, "holds iog-lite, and another network"),
