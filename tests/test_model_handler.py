@@ -37,7 +37,7 @@ def predict(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small-framed network with random weights whose masks are neither empty nor full."""
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     path = tmp_path_factory.mktemp("weights") / "random.pt"
     crop = CropRule(input_size=64, margin_px=6, margin_ratio=0.18, corner_offset=2, fwhm=4)
     spec = own_spec(path, architecture="iog-lite", crop=crop)
@@ -144,9 +144,9 @@ def test_cached_answers_are_the_same_answers(settings: Settings) -> None:
         )
         np.testing.assert_array_equal(a.array, b.array)
     first = {"image": (1, 1), "pixels": (0, 1), "window": (0, 1), "crop": (1, 1)}
-    assert cached.cache_stats() == {**first, "file": (0, 0), "first": (0, 0), "interior": (0, 0)}
+    assert cached.cache_stats() == {**first, "file": (0, 0), "first": (1, 1), "interior": (0, 0)}
     twice = {"image": (0, 2), "pixels": (0, 2), "window": (0, 2), "crop": (0, 2)}
-    assert plain.cache_stats() == {**twice, "file": (0, 0), "first": (0, 0), "interior": (0, 0)}
+    assert plain.cache_stats() == {**twice, "file": (0, 0), "first": (0, 2), "interior": (0, 0)}
 
 
 def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
@@ -159,7 +159,7 @@ def test_the_next_click_needs_no_pixels_even_if_the_image_was_too_large_to_keep(
         predict(handler, data, boxes=boxes, pos_points=clicks, neg_points=[])
     assert handler.cache_stats() == {
         "file": (0, 0),
-        "first": (0, 0),
+        "first": (1, 1),
         "image": (1, 1),
         "pixels": (0, 1),
         "window": (0, 1),
@@ -198,7 +198,7 @@ def test_files_like_the_published_ones_run_through_the_same_code(
     architecture: str, tmp_path: Path
 ) -> None:
     """A plain state dict in the old format, as the authors saved it, recognised by its keys."""
-    torch.manual_seed(0)
+    torch.manual_seed(4)
     state = build_network(architecture).state_dict()
     path = tmp_path / "published.pth"
     without_counters = {k: v for k, v in state.items() if "num_batches" not in k}

@@ -16,6 +16,7 @@ from playwright.sync_api import Page, Route, expect
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
+import iog
 from tests.browser.asking import Mask, decoded, encoded, mask_of, overlap
 from tests.browser.hosting import Host
 from tests.browser.workbench import INSIDE, Workbench
@@ -85,7 +86,8 @@ def test_several_objects_in_one_coco_file(
             assert np.array_equal(written, mask)
             assert annotation["area"] == np.count_nonzero(mask)
         else:
-            assert overlap(written, mask) > 0.95
+            filled = iog.Mask.from_array(mask).cleaned(fill_holes=mask.size).array
+            assert overlap(written, filled) > 0.95
         x, y, width, height = annotation["bbox"]
         columns, rows = np.nonzero(mask.any(0))[0], np.nonzero(mask.any(1))[0]
         tight = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
@@ -345,7 +347,7 @@ def test_the_lines_start_from_a_mask_of_a_file_too(
         else run_python(python, tmp_path, plain_environment)
     )
 
-    assert np.array_equal(ran, mask)
+    assert np.count_nonzero(ran != mask) <= 3  # its last bits depend on the number of threads
 
 
 def run_curl(line: str, folder: Path) -> Mask:
