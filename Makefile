@@ -71,7 +71,7 @@ check: $(DEVELOPMENT) ## ruff, mypy --strict, the directions of imports, known v
 endurance: $(DEVELOPMENT) ## the long endurance tests, into docs/endurance.md; GROUPS= chooses some
 	$(BIN)/python -m tests.endurance $(GROUPS)
 
-export: $(DEVELOPMENT) ## write the OpenVINO exports that are part of the project again
+export: $(DEVELOPMENT) ## write the OpenVINO export that is part of the project again
 	$(BIN)/iog export iog-lite --output iog/models/openvino
 
 notebook: $(DEVELOPMENT) ## run examples/quickstart.ipynb and keep its outputs

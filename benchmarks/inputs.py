@@ -132,8 +132,9 @@ def _random_state(architecture: str) -> dict[str, Tensor]:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None
         sides = (64, 256)
-        samples = [[torch.rand(2, n, side, side) * 255 for n in (5, 2)] for side in sides]
-        count = 1 if architecture == "iog-resnet101" else 2  # inputs: has it a click branch?
+        maps = getattr(network, "click_maps", 0)
+        samples = [[torch.rand(2, n, side, side) * 255 for n in (5, maps)] for side in sides]
+        count = 2 if maps else 1  # inputs: has it a click branch?
         with torch.no_grad():
             network.train()(*samples[0][:count])
             logits = network.eval()(*samples[1][:count])[-1]

@@ -43,9 +43,10 @@ def shifted(mask: Bools, dx: int, dy: int) -> Bools:
 
 
 def damaged(mask: Bools, rng: np.random.Generator) -> Bools:
-    """A true mask with none to two errors: of 1 to 15 % of its side, or a part lost or added.
+    """A true mask with no, one or two errors.
 
-    A fifth has none: what is right has to stay.
+    An error is a shift, a margin of 1 to 15 % of the side too little or too much, a coarse outline,
+    or a part lost or added. A fifth of the masks have none, so that a network keeps what is right.
 
     Args:
         mask: bool [H, W] with at least one pixel; stays as it is.

@@ -76,8 +76,8 @@ class Mask:
     """Mean probability over the object's pixels as the network found them, 0..1; 0 where there are
     none. Later changes (``cleaned``) leave it as it is."""
     prompt: Prompt | None = None
-    """The box and the clicks that gave it, with the inside point that was used; ``None`` where it
-    did not come from a ``Predictor``."""
+    """The box and the clicks that gave it, with the inside point that was used; ``None`` for a
+    mask from elsewhere, also where ``predict`` gave it back as it is."""
     origin: Hashable = field(default=None)
     """Tells a predictor whether the mask is its own, of the image that it has."""
     start: Mask | None = None

@@ -39,7 +39,7 @@ _POINT_BYTES = 256
 # The score is the mean over every pixel of a mask up to this size, and over every second, third,
 # ... row of a larger one, which changes it in the fourth decimal.
 _AVERAGED_PIXELS = 1 << 20
-# Clicks that a foreign mask may become, and the IoU at which it needs no more.
+# Clicks that a mask from elsewhere may become, and the IoU at which it needs no more.
 _MASK_CLICKS = 8
 _MASK_IOU = 0.97
 
@@ -162,11 +162,11 @@ class Predictor(Generic[Encoded]):
         ``mask_input``: a mask that this predictor made of this image remembers its box and clicks,
         not threshold and cleaning: your clicks continue them, and cost the decoder only. A new box
         drops clicks on the object that lie outside it. Open an array once as ``Image``, so that it
-        is known again. Of any other mask, the box (unless you give one) is its tight box, widened
-        to your clicks on the object, and the inside point its most interior pixel. Without your
-        box or clicks there is nothing to correct: it comes back as it is. Some networks
-        read the mask itself, as a third map beside the clicks. For the others it becomes up to 8
-        clicks where the prediction differs most from the mask.
+        is known again. Any other mask comes back as it is, unless you give a click or a box. Then
+        the box (without yours) is its tight box, widened to your clicks on the object, and the
+        inside point its most interior pixel. Some networks read the mask itself, as a third map
+        beside the clicks. For the others it becomes up to 8 clicks where the prediction differs
+        most from the mask.
 
         Args:
             box: x1, y1, x2, y2 in image pixels, two opposite corners; clamped to the image.
@@ -297,9 +297,9 @@ class Predictor(Generic[Encoded]):
             interior_point,
             nbytes=lambda _: _POINT_BYTES,
         )
-        if first and interior == centre and not outside:
+        if first and interior == centre and not outside and previous is None:
             return first[0], crop, centre
-        return self._run(image, crop, [interior], outside), crop, interior
+        return self._run(image, crop, [interior], outside, previous), crop, interior
 
     def _run(
         self,

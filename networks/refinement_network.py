@@ -14,12 +14,12 @@ from networks.main_network import Logits
 class ClickEncoder(nn.Sequential):
     """Guidance maps of all clicks to features at stride 16 (IOG, section 3.4).
 
-    Input: float32 [N, maps, S, S], inside and outside maps and the previous mask in 0..255.
+    Input: float32 [N, maps, S, S], inside and outside maps and the mask to correct in 0..255.
 
     Args:
         widths: channels of the four convolutions of stride 2.
         out_channels: channels of the result.
-        maps: 2, or 3 with the previous mask.
+        maps: 2, or 3 with the mask to correct.
     """
 
     def __init__(

@@ -474,6 +474,9 @@ def test_a_box_of_your_own_is_taken_for_a_foreign_mask(
     assert mask.prompt is not None
     assert mask.prompt.box == BOX
     assert reader.clicks[0][2].any()
+    smaller = correcting.predict((52, 42, 66, 56), mask_input=mask)  # holds none of the clicks
+    assert smaller.start is mask.start
+    assert reader.clicks[-1][2].any()
 
 
 @pytest.fixture(scope="module")
@@ -489,7 +492,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_foreign_mask_stays_until_a_click_and_nearly_then(
+def test_a_mask_from_elsewhere_stays_until_a_click_and_changes_little_then(
     lite: Predictor[Any], name: str
 ) -> None:
     box, click = EXAMPLES[name]

@@ -16,6 +16,7 @@ from PIL import Image
 
 import main
 from iog.decoding import read_pixels
+from iog.masks import Mask
 from iog.settings import Settings
 from model_handler import ModelHandler
 from tests import builders
@@ -107,6 +108,25 @@ def check_masks(answer: dict[str, Any], size: tuple[int, ...]) -> None:
     if "png" in answer:
         with Image.open(io.BytesIO(base64.b64decode(answer["png"]))) as picture:
             assert (picture.height, picture.width) == size
+
+
+def test_a_mask_alone_comes_back_as_it_is(function: main.Function) -> None:
+    data = READABLE["png-RGB"]
+    drawn = np.zeros(read_pixels(data, max_pixels=MAX_PIXELS).shape[:2], np.uint8)
+    drawn[8:24, 10:30] = 1
+    drawn[28:30, 2:4] = 1  # a component of its own
+    fields = {"mask_input": dict(Mask.from_array(drawn).rle()), "output": "objects"}
+    body = builders.body(data, **fields, pos_points=[])
+    del body["obj_bbox"]
+    larger = drawn.copy()
+    larger[28:30] = 0
+    for more, wanted in (({}, drawn), ({"largest": 1}, larger)):
+        answer = main.respond(function, body | more)
+        assert answer.status == 200, answer.body
+        (found,) = json.loads(answer.body)["objects"]
+        np.testing.assert_array_equal(Mask.from_rle(found["rle"]).array, wanted)
+        assert found["score"] == 1
+        assert answer.report["network_ms"] == 0
 
 
 def test_an_almost_right_request_gets_a_mask_or_a_reason(function: main.Function) -> None:

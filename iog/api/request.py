@@ -364,7 +364,7 @@ def _boxes_and_negatives(
             "too_many_boxes",
             f"`obj_bbox` holds {len(quads)} boxes for one `mask_input`.",
             field=field,
-            hint="Send one box, or none: then the mask's own is taken.",
+            hint="Send one box, or none.",
         )
     if not masked and not quads and len(negatives) >= 2:
         # CVAT 1.3 and 1.4 drew the box as the first two negative points.

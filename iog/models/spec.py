@@ -42,8 +42,8 @@ _VERSION: Final = 3
 """Older ones are read as well: version 1 called a crop rule's ``input_size`` ``frame`` and had no
 kind, and before version 3 two architectures had other names."""
 _OLD_NAMES: Final = {"iog-lite": "iog-lite-2", "iog-lite-3": "iog-lite"}
-_ARCHITECTURES: Final = ("iog-lite-2",)
-"""Of weights of your own, beside those of the models below."""
+_OWN_ARCHITECTURES: Final = ("iog-lite-2",)
+"""Those that no model below has, but weights of your own may."""
 _DRIVE: Final = "https://drive.google.com/uc?id="
 _OWN: Final = "a file of your own"
 _NO_LICENCE: Final = (
@@ -157,7 +157,7 @@ class ModelSpec:
         crop = _parse_crop(content.get("crop"))
         valid = (
             isinstance(architecture, str)
-            and architecture in {*(spec.architecture for spec in _SPECS), *_ARCHITECTURES}
+            and architecture in {*(spec.architecture for spec in _SPECS), *_OWN_ARCHITECTURES}
             and isinstance(threshold, float)
             and 0 < threshold < 1
             and isinstance(content.get("metadata"), dict)
@@ -312,7 +312,7 @@ def own_spec(
     """The spec of a file of your own.
 
     Where crop rule or threshold are left out, they are those of the first registered model with
-    the architecture.
+    the architecture, or of ``iog-lite`` where there is none.
     """
     alike = (spec for spec in _SPECS if spec.architecture == architecture)
     like = next(alike, _SPECS[0])

@@ -50,7 +50,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything a run depends on, besides its data. Defaults are for ``iog-lite``."""
+    """Everything a run depends on, besides its data."""
 
     architecture: str = "iog-lite"
     """A network's name; empty takes network, crop rule and threshold of the initial weights."""
@@ -110,7 +110,7 @@ class TrainingConfig:
     interior_prob: float = 0.4
     """Chance that it is the object's most interior pixel; the others click well inside."""
     click_prob: float = 0.5
-    """Chance that a batch also learns from corrective clicks."""
+    """Chance that a batch, or with ``iog-lite`` a sample, also learns from corrective clicks."""
     max_clicks: int = 3
     foreign_prob: float = 0.0
     """Chance that a sample starts from a damaged mask and its box, as with ``mask_input``. For

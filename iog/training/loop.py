@@ -288,6 +288,7 @@ def _resume(
     if not checkpoint.training:
         raise WeightsError(f"{path} is not a checkpoint that a run can go on from.")
     before = present_names(checkpoint.metadata["config"])
+    before["architecture"] = checkpoint.spec.architecture  # by its present name
     now = json.loads(json.dumps(config.as_dict()))
     may_change = {*MAY_CHANGE, "steps"}  # what comes follows the new length
     changed = [key for key in now if key not in may_change and before.get(key) != now[key]]

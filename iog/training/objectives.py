@@ -106,8 +106,8 @@ def _with_previous(
     """All maps of the click branch, float32 [N, 3, S, S], as the predictor will make them.
 
     A first click comes without a mask. Later clicks come with the network's own mask for the first
-    click, or with the sample's foreign mask. Half of the time the second click, and those after
-    it, correct what the network makes of the clicks before.
+    click, or with the sample's mask from elsewhere. Half of the time the second click, and those
+    after it, correct what the network makes of the clicks before.
 
     Each sample is corrected or not, whatever the others are: BatchNorm keeps one statistic for
     both, and batches of one kind would teach the network to rely on two.

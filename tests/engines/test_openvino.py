@@ -241,6 +241,17 @@ def test_stale_and_damaged_exports_are_not_used(
     assert "damaged" in reason
 
 
+def test_an_export_of_the_second_iog_lite_is_still_used(tmp_path: Path) -> None:
+    weights = write_random_lite(tmp_path / "own.pt", input_size=64, architecture="iog-lite-2")
+    folder = export(str(weights), weights_dir=tmp_path, threads=1)
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest |= {"version": 2, "architecture": "iog-lite"}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    assert find_export(own_spec(weights), weights_dir=tmp_path) == (folder, "")
+    engine = OpenVINOEngine(folder, own_spec(weights), threads=1)
+    assert (engine.spec.architecture, engine.click_maps) == ("iog-lite-2", 2)
+
+
 def test_what_openvino_cannot_do_is_refused(
     exported: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

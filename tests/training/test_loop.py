@@ -155,6 +155,21 @@ def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in read_log(tmp_path / "old" / "log.csv")] == [1, 2]
 
 
+def test_a_run_of_the_second_iog_lite_goes_on_under_its_present_name(
+    data: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, steps=2, architecture="iog-lite-2")
+    path = train(replace(config, steps=1), data, tmp_path)
+    content = torch.load(path, weights_only=True)
+    content |= {"version": 2, "architecture": "iog-lite"}
+    content["metadata"]["config"]["architecture"] = "iog-lite"
+    torch.save(content, path)
+    with pytest.raises(SettingsError, match="trained with architecture = 'iog-lite-2'"):
+        train(replace(config, architecture="iog-lite"), data, tmp_path)
+    train(config, data, tmp_path)
+    assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [1, 2]
+
+
 def test_a_finished_run_can_be_made_longer_but_not_shorter(data: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, checkpoint_every=2)
     train(replace(config, steps=4), data, tmp_path)

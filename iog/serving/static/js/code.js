@@ -1,4 +1,4 @@
-import { requestFor } from "./prompt.js";
+import { requestFor, untouched } from "./prompt.js";
 import { address } from "./server.js";
 
 /** The lines for a terminal that give the mask on screen. */
@@ -16,7 +16,7 @@ export function pythonFor(item, photo, model) {
   const points = (click) => `(${click.x}, ${click.y})`;
   const list = (values) => `[${values.join(", ")}]`;
   const prompt = [
-    `    box=(${item.box.join(", ")}),`,
+    !untouched(item) && `    box=(${item.box.join(", ")}),`,
     item.clicks.length && `    point_coords=${list(item.clicks.map(points))},`,
     item.clicks.length && `    point_labels=${list(item.clicks.map((click) => click.label))},`,
     item.start && `    mask_input=${JSON.stringify(item.start.rle)},`,

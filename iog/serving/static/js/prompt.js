@@ -23,12 +23,13 @@ export function untouched({ start, clicks, threshold, box }) {
 export function requestFor(item, digest) {
   const [x1, y1, x2, y2] = item.box;
   const points = (label) => item.clicks.filter((c) => c.label === label).map((c) => [c.x, c.y]);
+  const box = [
+    [x1, y1],
+    [x2, y2],
+  ];
   return {
     image_sha256: digest,
-    obj_bbox: [
-      [x1, y1],
-      [x2, y2],
-    ],
+    ...(untouched(item) ? {} : { obj_bbox: box }),
     pos_points: points(1),
     neg_points: points(0),
     ...(item.threshold === null ? {} : { threshold: item.threshold }),
