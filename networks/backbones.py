@@ -133,8 +133,8 @@ class SeparableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, out_channels, H / stride, W / stride]."""
-        x = F.relu6(self.bn1(self.depthwise(self.pad(x))))
-        return F.relu6(self.bn2(self.pointwise(x)))
+        x = F.relu6(self.bn1(self.depthwise(self.pad(x))), inplace=True)
+        return F.relu6(self.bn2(self.pointwise(x)), inplace=True)
 
 
 class MobileNetV1(nn.Module):
@@ -177,7 +177,7 @@ class MobileNetV1(nn.Module):
     def forward(self, x: Tensor) -> Features:
         """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
         x = torch.cat([x[:, :3] / 127.5 - 1.0, x[:, 3:] / 255.0], dim=1)
-        x = F.relu6(self.bn1(self.conv1(self.pad(x))))
+        x = F.relu6(self.bn1(self.conv1(self.pad(x))), inplace=True)
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
         stride16 = self.layer3(stride8)
@@ -229,8 +229,8 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, out_channels, H / stride, W / stride]."""
-        out = x if self.expand is None else F.relu6(self.bn0(self.expand(x)))
-        out = F.relu6(self.bn1(self.depthwise(self.pad(out))))
+        out = x if self.expand is None else F.relu6(self.bn0(self.expand(x)), inplace=True)
+        out = F.relu6(self.bn1(self.depthwise(self.pad(out))), inplace=True)
         out = self.bn2(self.project(out))
         return x + out if self.shortcut else out  # type: ignore[no-any-return]
 
@@ -282,7 +282,7 @@ class EfficientNetLite2(nn.Module):
     def forward(self, x: Tensor) -> Features:
         """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
         x = torch.cat([(x[:, :3] - 127.0) / 128.0, x[:, 3:] / 255.0], dim=1)
-        x = F.relu6(self.bn1(self.conv1(self.pad(x))))
+        x = F.relu6(self.bn1(self.conv1(self.pad(x))), inplace=True)
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
         stride16 = self.layer3(stride8)
