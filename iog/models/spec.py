@@ -184,7 +184,7 @@ _SPECS: Final = (
             input_size=256, margin_px=6, margin_ratio=0.18, corner_offset=5, fwhm=7, antialias=True
         ),
         threshold=0.5,
-        licence="trained by this project on data with stated free terms; see MODEL_CARD.md",
+        licence="MIT; trained by this project on data with stated terms, see MODEL_CARD.md",
         # Other weights, other lines: the test of this row prints them.
         size=5_871_931,
         sha256="e382328f9e15aa5ce4e5bc0690d9230b8535bd17b130a499ed38123bcbf9f9c9",
