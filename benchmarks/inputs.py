@@ -133,11 +133,11 @@ def _random_state(architecture: str) -> dict[str, Tensor]:
                 module.momentum = None
         sides = (64, 256)
         maps = getattr(network, "click_maps", 0)
-        samples = [[torch.rand(2, n, side, side) * 255 for n in (5, maps)] for side in sides]
-        count = 2 if maps else 1  # inputs: has it a click branch?
+        channels = (5, maps) if maps else (5,)  # a click branch has an input of its own
+        samples = [[torch.rand(2, n, side, side) * 255 for n in channels] for side in sides]
         with torch.no_grad():
-            network.train()(*samples[0][:count])
-            logits = network.eval()(*samples[1][:count])[-1]
+            network.train()(*samples[0])
+            logits = network.eval()(*samples[1])[-1]
         state = dict(network.state_dict())
         # Almost every pixel of a crop becomes object: no mask costs more to write.
         last = "Fine_net.final_predict.2"
