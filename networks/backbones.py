@@ -44,6 +44,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = conv1x1(planes, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU(inplace=True)
         self.downsample: nn.Sequential | None = None
         if project:
             self.downsample = nn.Sequential(
@@ -53,8 +54,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(branch(x) + shortcut(x))."""
-        out = F.relu_(self.bn1(self.conv1(x)))
-        out = F.relu_(self.bn2(self.conv2(out)))
+        out = self.activation(self.bn1(self.conv1(x)))
+        out = self.activation(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.relu_(out.add_(shortcut))
@@ -80,6 +81,7 @@ class ResNet101(nn.Module):
         stride4, stride8, stride16, _ = self.channels
         self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.activation = nn.ReLU(inplace=True)
         self.layer1 = _resnet_stage(width, width, stride=1, dilations=(1,) * 3)
         self.layer2 = _resnet_stage(stride4, 2 * width, stride=2, dilations=(1,) * 4)
         self.layer3 = _resnet_stage(stride8, 4 * width, stride=2, dilations=(1,) * 23)
@@ -88,7 +90,7 @@ class ResNet101(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """Return the features of ``x`` (see the class)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.activation(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
@@ -130,11 +132,12 @@ class SeparableConv(nn.Module):
         self.bn1 = nn.BatchNorm2d(in_channels, eps=1e-3)
         self.pointwise = conv1x1(in_channels, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels, eps=1e-3)
+        self.activation = nn.ReLU6(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, out_channels, H / stride, W / stride]."""
-        x = F.relu6(self.bn1(self.depthwise(self.pad(x))), inplace=True)
-        return F.relu6(self.bn2(self.pointwise(x)), inplace=True)
+        x = self.activation(self.bn1(self.depthwise(self.pad(x))))
+        return self.activation(self.bn2(self.pointwise(x)))  # type: ignore[no-any-return]
 
 
 class MobileNetV1(nn.Module):
@@ -159,6 +162,7 @@ class MobileNetV1(nn.Module):
         self.pad = nn.ZeroPad2d((0, 1, 0, 1))
         self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 3, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(width, eps=1e-3)
+        self.activation = nn.ReLU6(inplace=True)
         self.layer1 = nn.Sequential(
             SeparableConv(width, 2 * width),
             SeparableConv(2 * width, stride4, stride=2),
@@ -177,7 +181,7 @@ class MobileNetV1(nn.Module):
     def forward(self, x: Tensor) -> Features:
         """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
         x = torch.cat([x[:, :3] / 127.5 - 1.0, x[:, 3:] / 255.0], dim=1)
-        x = F.relu6(self.bn1(self.conv1(self.pad(x))), inplace=True)
+        x = self.activation(self.bn1(self.conv1(self.pad(x))))
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
         stride16 = self.layer3(stride8)
@@ -226,11 +230,12 @@ class InvertedBottleneck(nn.Module):
         self.bn1 = nn.BatchNorm2d(planes, eps=1e-3)
         self.project = conv1x1(planes, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels, eps=1e-3)
+        self.activation = nn.ReLU6(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, out_channels, H / stride, W / stride]."""
-        out = x if self.expand is None else F.relu6(self.bn0(self.expand(x)), inplace=True)
-        out = F.relu6(self.bn1(self.depthwise(self.pad(out))), inplace=True)
+        out = x if self.expand is None else self.activation(self.bn0(self.expand(x)))
+        out = self.activation(self.bn1(self.depthwise(self.pad(out))))
         out = self.bn2(self.project(out))
         return x + out if self.shortcut else out  # type: ignore[no-any-return]
 
@@ -258,6 +263,7 @@ class EfficientNetLite2(nn.Module):
         self.pad = nn.ZeroPad2d((0, 1, 0, 1))
         self.conv1 = nn.Conv2d(GUIDED_CHANNELS, width, 3, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(width, eps=1e-3)
+        self.activation = nn.ReLU6(inplace=True)
         self.layer1 = nn.Sequential(
             InvertedBottleneck(width, first, expansion=1),
             InvertedBottleneck(first, stride4, stride=2),
@@ -282,7 +288,7 @@ class EfficientNetLite2(nn.Module):
     def forward(self, x: Tensor) -> Features:
         """Return the features of ``x`` [N, 5, S, S], S a multiple of 16."""
         x = torch.cat([(x[:, :3] - 127.0) / 128.0, x[:, 3:] / 255.0], dim=1)
-        x = F.relu6(self.bn1(self.conv1(self.pad(x))), inplace=True)
+        x = self.activation(self.bn1(self.conv1(self.pad(x))))
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
         stride16 = self.layer3(stride8)

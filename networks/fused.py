@@ -1,6 +1,7 @@
 """The fused network: what a trained network computes, in fewer operations, for predicting only.
 
-* BatchNorms are fused into the convolutions, and the side heads, which only train, are left out.
+* BatchNorms, paddings and activations are fused into the convolutions, and the side heads, which
+  only train, are left out.
 * A point-wise convolution and a bilinear resize commute, because the weights of the resize sum to
   one. So the convolutions that the published networks apply after upsampling come before it: PSP's
   bottleneck works on the 1, 4, 9 and 36 pooled cells, CoarseNet's upsampling convolutions on the
@@ -13,7 +14,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +25,13 @@ from networks.backbones import (
     Bottleneck,
     Features,
     InvertedBottleneck,
+    ResNet101,
     SeparableConv,
 )
 from networks.blocks import pool, resize
 from networks.decoder import BINS, PSP, CoarseNet, FineBottleneck, FineNet
 from networks.fusing import (
+    Activation,
     ConvParams,
     compose_1x1,
     conv_layer,
@@ -198,7 +201,8 @@ class FusedClicks(nn.Module):
         super().__init__()
         layers = list(network.iog_points)
         self.layers = nn.ModuleList(
-            fused_layer(conv, norm) for conv, norm in zip(layers[::3], layers[1::3], strict=True)
+            fused_layer(conv, norm, "relu")
+            for conv, norm in zip(layers[::3], layers[1::3], strict=True)
         )
         self.skips: nn.ModuleList | None = None
         if network.click_skips is not None:
@@ -212,7 +216,7 @@ class FusedClicks(nn.Module):
         """Features at stride 16, and additions to level 2 and to the last stage's parts."""
         stages = []
         for conv in self.layers:
-            clicks = F.relu(conv(clicks))
+            clicks = conv(clicks)
             stages.append(clicks)
         if self.skips is None:
             return clicks, None
@@ -224,7 +228,9 @@ class FusedDecoder(nn.Module):
 
     def __init__(self, coarse: CoarseNet, fine: FineNet) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(fused_layer(s[0], s[1]) for s in _sequences(coarse.laterals))
+        self.laterals = nn.ModuleList(
+            fused_layer(s[0], s[1], "relu") for s in _sequences(coarse.laterals)
+        )
         _, to_level2, to_level3 = _sequences(coarse.upsamples)
         self.to_level2 = fused_layer(to_level2[1], to_level2[2])
         self.cascade = nn.ModuleList(
@@ -235,7 +241,7 @@ class FusedDecoder(nn.Module):
         self.stages = nn.ModuleList(FusionStage(fine, level) for level in range(3))
         self.finest = FusionStage(fine, 3, bias=True)
         self.upsample_path = FusionStage(fine, 3, first=fuse_norm(to_level3[1], to_level3[2]))
-        self.conv2 = fused_layer(last.conv2, last.bn2)
+        self.conv2 = fused_layer(last.conv2, last.bn2, "relu")
         self.conv3 = fused_layer(last.conv3, last.bn3)
         self.predict = _ToOneChannel(fuse_norm(fine.final_predict[1], fine.final_predict[2]))
 
@@ -243,9 +249,9 @@ class FusedDecoder(nn.Module):
         """The last stage's parts of the finest level, and the laterals of strides 8 and 16."""
         _, stride16, stride8, stride4 = self.laterals
         return (
-            *self.finest(F.relu(stride4(features.stride4))),
-            F.relu(stride8(features.stride8)),
-            F.relu(stride16(features.stride16)),
+            *self.finest(stride4(features.stride4)),
+            stride8(features.stride8),
+            stride16(features.stride16),
         )
 
     def finish(
@@ -256,7 +262,7 @@ class FusedDecoder(nn.Module):
         Sums are in place, because allocating takes torch long; the encoded tensors stay as they
         are.
         """
-        level0 = F.relu(self.laterals[0](deep))
+        level0 = self.laterals[0](deep)
         level1 = stride16 + level0
         half, whole = _size(stride8), _size(fine[0])
         level2 = stride8 + resize(self.to_level2(level1), half)
@@ -272,7 +278,7 @@ class FusedDecoder(nn.Module):
             resize(c.add_(d), whole).add_(resize(a.add_(b), whole)).add_(finest)
             for finest, a, b, c, d in parts
         )
-        out = F.relu_(self.conv2(F.relu_(branch)))
+        out = self.conv2(F.relu_(branch))
         out = F.relu_(self.conv3(out).add_(shortcut))
         return self.predict(out)  # type: ignore[no-any-return]
 
@@ -336,15 +342,15 @@ class _FusedBottleneck(nn.Module):
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         assert isinstance(block, FineBottleneck)
-        self.conv1 = fused_layer(block.conv1, block.bn1)
-        self.conv2 = fused_layer(block.conv2, block.bn2)
+        self.conv1 = fused_layer(block.conv1, block.bn1, "relu")
+        self.conv2 = fused_layer(block.conv2, block.bn2, "relu")
         self.conv3 = fused_layer(block.conv3, block.bn3)
         self.shortcut = fused_layer(block.downsample[0], block.downsample[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, in_channels, H, W] to [N, out_channels, H, W]."""
-        out = F.relu_(self.conv2(F.relu_(self.conv1(x))))
-        return F.relu_(self.conv3(out).add_(self.shortcut(x)))
+        out = self.conv3(self.conv2(self.conv1(x)))
+        return F.relu_(out.add_(self.shortcut(x)))
 
 
 class _Cast(nn.Module):
@@ -359,33 +365,51 @@ class _Cast(nn.Module):
         return x.to(self.dtype)
 
 
+class _Layer(NamedTuple):
+    """Names, in a backbone's module, of a convolution and of what is fused into it."""
+
+    conv: str
+    norm: str
+    activation: Activation = "none"
+    pad: str = ""
+
+
 def _fused_backbone(backbone: Backbone) -> Backbone:
-    """A backbone of the same kind without BatchNorms."""
+    """A backbone of the same kind without BatchNorms, paddings and activations of their own."""
     with torch.device("meta"):
         copy = type(backbone)(backbone.width).requires_grad_(False)
     for source, target in zip(backbone.modules(), copy.modules(), strict=True):
-        for conv, norm in _conv_norm_names(source):
-            setattr(target, conv, fused_layer(getattr(source, conv), getattr(source, norm)))
-            setattr(target, norm, nn.Identity())
+        for layer in _layers(source):
+            pad = getattr(source, layer.pad, None)
+            conv, norm = getattr(source, layer.conv), getattr(source, layer.norm)
+            setattr(target, layer.conv, fused_layer(conv, norm, layer.activation, pad=pad))
+            for name in (layer.norm, layer.pad, "activation"):
+                if hasattr(target, name):
+                    setattr(target, name, nn.Identity())
     return copy
 
 
-def _conv_norm_names(module: nn.Module) -> list[tuple[str, str]]:
-    """Names of the convolutions of a backbone's module, each with the BatchNorm after it."""
+def _layers(module: nn.Module) -> list[_Layer]:
     if isinstance(module, Bottleneck):
-        return [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")]
+        return [
+            _Layer("conv1", "bn1", "relu"),
+            _Layer("conv2", "bn2", "relu"),
+            _Layer("conv3", "bn3"),
+        ]
     if isinstance(module, SeparableConv):
-        return [("depthwise", "bn1"), ("pointwise", "bn2")]
+        return [_Layer("depthwise", "bn1", "relu6", "pad"), _Layer("pointwise", "bn2", "relu6")]
     if isinstance(module, InvertedBottleneck):
-        widening = [] if module.expand is None else [("expand", "bn0")]
-        return [*widening, ("depthwise", "bn1"), ("project", "bn2")]
+        widening = [] if module.expand is None else [_Layer("expand", "bn0", "relu6")]
+        return [*widening, _Layer("depthwise", "bn1", "relu6", "pad"), _Layer("project", "bn2")]
+    if isinstance(module, ResNet101):
+        return [_Layer("conv1", "bn1", "relu")]
     if isinstance(module, Backbone):
-        return [("conv1", "bn1")]
+        return [_Layer("conv1", "bn1", "relu6", "pad")]
     children = list(module.children())
     shortcut = (
         isinstance(module, nn.Sequential) and len(children) == 2 and type(children[0]) is nn.Conv2d
     )
-    return [("0", "1")] if shortcut else []
+    return [_Layer("0", "1")] if shortcut else []
 
 
 def _last_block(fine: FineNet) -> FineBottleneck:

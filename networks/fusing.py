@@ -1,22 +1,84 @@
-"""Convolutions in evaluation mode: two linear layers fused into one.
+"""Convolutions for predicting: what comes before or after them, fused into them.
 
 A BatchNorm with fixed statistics scales and shifts every channel, so it is fused into the
 convolution before it. Two point-wise convolutions without a ReLU between them are one. Products are
-taken in float64 and rounded once.
+taken in float64 and rounded once. Padding and activation become part of the convolution's call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["ConvParams", "compose_1x1", "conv_layer", "fuse_norm", "fused_layer", "split_kernel"]
+__all__ = [
+    "Activation",
+    "ConvParams",
+    "FusedConv",
+    "activate",
+    "compose_1x1",
+    "conv_layer",
+    "fuse_norm",
+    "fused_layer",
+    "split_kernel",
+]
 
 ConvParams = tuple[Tensor, Tensor]
 """Weight [out_channels, in_channels / groups, kh, kw] and bias [out_channels], in float64."""
+Activation = Literal["none", "relu", "relu6"]
+_ONEDNN = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+"""Activations as oneDNN's call names them, with their limits."""
+
+
+class FusedConv(nn.Conv2d):
+    """A convolution and the activation after it.
+
+    On the CPU they are one call of oneDNN, which spares a pass over the result. ``F.conv2d`` also
+    leaves point-wise convolutions to slower code where torch has one thread.
+    """
+
+    activation: Activation = "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, out_channels, H', W']."""
+        if x.device.type != "cpu" or not _has_onednn() or _is_exporting():
+            return activate(super().forward(x), self.activation)
+        attribute, limits = _ONEDNN[self.activation]
+        found: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x,
+            self.weight,
+            self.bias,
+            self.padding,
+            self.stride,
+            self.dilation,
+            self.groups,
+            attribute,
+            limits,
+            "",
+        )
+        return found
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """``x`` after the activation, in place."""
+    if activation == "none":
+        return x
+    return F.relu_(x) if activation == "relu" else F.relu6(x, inplace=True)
+
+
+@cache
+def _has_onednn() -> bool:
+    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+def _is_exporting() -> bool:
+    """Whether an exporter looks on, which knows torch's own operations only."""
+    return torch.compiler.is_exporting() or torch._C._is_tracing()
 
 
 def fuse_norm(conv: nn.Module, norm: nn.Module) -> ConvParams:
@@ -59,19 +121,24 @@ def split_kernel(params: ConvParams) -> tuple[ConvParams, ConvParams]:
 
 
 def conv_layer(
-    params: ConvParams, *, like: nn.Conv2d | None = None, bias: bool = True
-) -> nn.Conv2d:
+    params: ConvParams,
+    *,
+    like: nn.Conv2d | None = None,
+    bias: bool = True,
+    activation: Activation = "none",
+) -> FusedConv:
     """A float32 layer with these parameters, without gradients.
 
     Args:
         params: weight and bias.
         like: gives stride, padding, dilation and groups; by default the layer is point-wise.
         bias: False drops the bias, for a term of a sum that another term's bias covers.
+        activation: comes after the convolution.
     """
     weight, shift = params
     out_channels, in_channels, *kernel = weight.shape
     groups = 1 if like is None else like.groups
-    conv = nn.Conv2d(
+    conv = FusedConv(
         in_channels * groups,
         out_channels,
         (kernel[0], kernel[1]),
@@ -82,16 +149,51 @@ def conv_layer(
         bias=bias,
         device="meta",
     )
+    conv.activation = activation
     conv.weight = nn.Parameter(weight.float().contiguous(), requires_grad=False)
     if bias:
         conv.bias = nn.Parameter(shift.float().contiguous(), requires_grad=False)
     return conv
 
 
-def fused_layer(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
-    """The layer that computes ``conv`` and then ``norm``."""
+def fused_layer(
+    conv: nn.Module,
+    norm: nn.Module,
+    activation: Activation = "none",
+    *,
+    pad: nn.Module | None = None,
+) -> FusedConv:
+    """The layer that computes ``pad``, ``conv``, ``norm`` and the activation.
+
+    A convolution pads both ends alike. Where ``pad`` has one zero less at the left and the top, the
+    kernel gets a column and a row of zeros there.
+
+    Args:
+        conv: without padding of its own where ``pad`` is a ``ZeroPad2d``.
+        norm: a BatchNorm.
+        activation: comes last.
+        pad: any other module stands for no padding.
+    """
     assert isinstance(conv, nn.Conv2d)
-    return conv_layer(fuse_norm(conv, norm), like=conv)
+    params = fuse_norm(conv, norm)
+    if not isinstance(pad, nn.ZeroPad2d):
+        return conv_layer(params, like=conv, activation=activation)
+    before, after, *rows = pad.padding
+    assert rows == [before, after]
+    assert after - before in (0, 1)
+    layer = conv_layer(
+        params if before == after else _grown(params), like=conv, activation=activation
+    )
+    layer.padding = (after, after)
+    return layer
+
+
+def _grown(params: ConvParams) -> ConvParams:
+    """The same kernel with a row and a column of zeros at its start."""
+    weight, bias = params
+    if weight.is_meta:
+        return _blank((*weight.shape[:2], weight.shape[2] + 1, weight.shape[3] + 1)), bias
+    return F.pad(weight, (1, 0, 1, 0)), bias
 
 
 def _blank(shape: Sequence[int]) -> Tensor:

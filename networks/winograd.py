@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.fused import FusedNetwork
+from networks.fusing import FusedConv, activate
 
 __all__ = ["WinogradConv", "with_winograd"]
 
@@ -67,7 +68,7 @@ def with_winograd(network: FusedNetwork, side: int) -> FusedNetwork | None:
     for name, size in sizes.items():
         parent, _, own = name.rpartition(".")
         conv = network.get_submodule(name)
-        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(conv, FusedConv)
         setattr(quick.get_submodule(parent), own, WinogradConv(conv, size))
     return quick
 
@@ -80,9 +81,10 @@ class WinogradConv(nn.Module):
         size: height and width of its input, multiples of four times the dilation.
     """
 
-    def __init__(self, conv: nn.Conv2d, size: tuple[int, int]) -> None:
+    def __init__(self, conv: FusedConv, size: tuple[int, int]) -> None:
         super().__init__()
         assert conv.bias is not None
+        self.activation = conv.activation
         self.dilation, self.size = conv.dilation[0], size
         kernel = torch.tensor(_KERNEL, dtype=torch.float64)
         weight = torch.einsum("ai,ocij,bj->aboc", kernel, conv.weight.detach().double(), kernel)
@@ -101,7 +103,7 @@ class WinogradConv(nn.Module):
         products = (tiles @ self.weight.transpose(1, 2)).view(_IN**2, -1)
         found = (self.output_transform @ products).view(-1, self.weight.shape[1])
         found = found.index_select(0, self.pixel_places) + self.bias
-        return found.view(1, height, width, -1).permute(0, 3, 1, 2)
+        return activate(found, self.activation).view(1, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _both_ways(matrix: tuple[tuple[int, ...], ...]) -> Tensor:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from networks import build_network
 from networks.fused import fuse
+from networks.fusing import Activation, FusedConv
 from networks.winograd import WinogradConv, with_winograd
 
 
@@ -18,13 +18,19 @@ from networks.winograd import WinogradConv, with_winograd
     channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     tiles=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     dilation=st.sampled_from((1, 2, 4)),
+    activation=st.sampled_from(("none", "relu", "relu6")),
     seed=st.integers(0, 2**16),
 )
 def test_it_is_the_convolution(
-    channels: tuple[int, int], tiles: tuple[int, int], dilation: int, seed: int
+    channels: tuple[int, int],
+    tiles: tuple[int, int],
+    dilation: int,
+    activation: Activation,
+    seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    conv = nn.Conv2d(*channels, 3, padding=dilation, dilation=dilation)
+    conv = FusedConv(*channels, 3, padding=dilation, dilation=dilation)
+    conv.activation = activation
     size = (4 * dilation * tiles[0], 4 * dilation * tiles[1])
     x = torch.randn(1, channels[0], *size)
     with torch.inference_mode():
