@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dataloaders.geometry import Region, Size
 from iog.outlines import PixelRing, Ring, check_tolerance, exact_rings, pixel_count, simplified
@@ -168,6 +168,12 @@ class Mask:
     def array(self) -> NDArray[np.bool_]:
         """Bool [H, W], made when you first ask for it."""
         return self._full(1).view(np.bool_)
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.generic]:
+        """``array`` for NumPy, which else would make an array of one object of a ``Mask``."""
+        return np.array(self.array, dtype=dtype, copy=copy)
 
     def _full(self, value: int) -> NDArray[np.uint8]:
         """uint8 [H, W], C-contiguous: ``value`` where the object is, else 0."""

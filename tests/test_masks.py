@@ -409,3 +409,14 @@ def test_a_ragged_mask_of_many_parts_is_described_in_full() -> None:
     assert len(parts) > 500
     holes = sum(abs(area(hole)) for part in parts for hole in part["holes"])
     assert sum(abs(area(part["exterior"])) for part in parts) - holes == mask.sum()
+
+
+def test_numpy_takes_a_mask_for_its_array() -> None:
+    array = np.zeros((4, 6), bool)
+    array[1:3, 2:5] = True
+    mask = Mask.from_array(array)
+    np.testing.assert_array_equal(np.asarray(mask), array)
+    assert np.asarray(mask).dtype == np.bool_
+    assert np.asarray(mask, np.float32).sum() == mask.area
+    np.array(mask)[:] = False
+    np.testing.assert_array_equal(mask.array, array)
