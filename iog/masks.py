@@ -172,7 +172,7 @@ class Mask:
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None
     ) -> NDArray[np.generic]:
-        """``array`` for NumPy, which else would make an array of one object of a ``Mask``."""
+        """What ``numpy.asarray`` gives: ``array``, instead of an array that holds one object."""
         return np.array(self.array, dtype=dtype, copy=copy)
 
     def _full(self, value: int) -> NDArray[np.uint8]:

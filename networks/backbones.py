@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
         out = self.activation(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu_(out.add_(shortcut))
+        return F.relu_(out.add_(shortcut))  # a sum's: no convolution could take it over
 
 
 class ResNet101(nn.Module):

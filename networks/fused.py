@@ -25,7 +25,6 @@ from networks.backbones import (
     Bottleneck,
     Features,
     InvertedBottleneck,
-    ResNet101,
     SeparableConv,
 )
 from networks.blocks import pool, resize
@@ -33,6 +32,7 @@ from networks.decoder import BINS, PSP, CoarseNet, FineBottleneck, FineNet
 from networks.fusing import (
     Activation,
     ConvParams,
+    FusedConv,
     compose_1x1,
     conv_layer,
     fuse_norm,
@@ -301,7 +301,7 @@ class FusionStage(nn.Module):
         super().__init__()
         last = _last_block(fine)
 
-        def part(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+        def part(conv: nn.Module, norm: nn.Module) -> FusedConv:
             weight, shift = fuse_norm(conv, norm)
             own = weight.chunk(4, dim=1)[level]
             if first is None:
@@ -365,13 +365,13 @@ class _Cast(nn.Module):
         return x.to(self.dtype)
 
 
-class _Layer(NamedTuple):
+class _Names(NamedTuple):
     """Names, in a backbone's module, of a convolution and of what is fused into it."""
 
     conv: str
     norm: str
-    activation: Activation = "none"
-    pad: str = ""
+    activated: bool = False
+    pad: str | None = None
 
 
 def _fused_backbone(backbone: Backbone) -> Backbone:
@@ -379,37 +379,38 @@ def _fused_backbone(backbone: Backbone) -> Backbone:
     with torch.device("meta"):
         copy = type(backbone)(backbone.width).requires_grad_(False)
     for source, target in zip(backbone.modules(), copy.modules(), strict=True):
-        for layer in _layers(source):
-            pad = getattr(source, layer.pad, None)
-            conv, norm = getattr(source, layer.conv), getattr(source, layer.norm)
-            setattr(target, layer.conv, fused_layer(conv, norm, layer.activation, pad=pad))
-            for name in (layer.norm, layer.pad, "activation"):
-                if hasattr(target, name):
-                    setattr(target, name, nn.Identity())
+        for names in _names_in(source):
+            conv, norm = getattr(source, names.conv), getattr(source, names.norm)
+            pad = None if names.pad is None else getattr(source, names.pad)
+            activation = _ACTIVATIONS[type(source.activation)] if names.activated else "none"
+            setattr(target, names.conv, fused_layer(conv, norm, activation, pad=pad))
+            setattr(target, names.norm, nn.Identity())
+            if names.pad is not None:
+                setattr(target, names.pad, nn.Identity())
+            if names.activated:
+                target.activation = nn.Identity()
     return copy
 
 
-def _layers(module: nn.Module) -> list[_Layer]:
+_ACTIVATIONS: dict[type[object], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
+
+
+def _names_in(module: nn.Module) -> list[_Names]:
+    """The convolutions of a backbone's module, each with what is fused into it."""
     if isinstance(module, Bottleneck):
-        return [
-            _Layer("conv1", "bn1", "relu"),
-            _Layer("conv2", "bn2", "relu"),
-            _Layer("conv3", "bn3"),
-        ]
+        return [_Names("conv1", "bn1", True), _Names("conv2", "bn2", True), _Names("conv3", "bn3")]
     if isinstance(module, SeparableConv):
-        return [_Layer("depthwise", "bn1", "relu6", "pad"), _Layer("pointwise", "bn2", "relu6")]
+        return [_Names("depthwise", "bn1", True, "pad"), _Names("pointwise", "bn2", True)]
     if isinstance(module, InvertedBottleneck):
-        widening = [] if module.expand is None else [_Layer("expand", "bn0", "relu6")]
-        return [*widening, _Layer("depthwise", "bn1", "relu6", "pad"), _Layer("project", "bn2")]
-    if isinstance(module, ResNet101):
-        return [_Layer("conv1", "bn1", "relu")]
+        widening = [] if module.expand is None else [_Names("expand", "bn0", True)]
+        return [*widening, _Names("depthwise", "bn1", True, "pad"), _Names("project", "bn2")]
     if isinstance(module, Backbone):
-        return [_Layer("conv1", "bn1", "relu6", "pad")]
+        return [_Names("conv1", "bn1", True, "pad" if hasattr(module, "pad") else None)]
     children = list(module.children())
     shortcut = (
         isinstance(module, nn.Sequential) and len(children) == 2 and type(children[0]) is nn.Conv2d
     )
-    return [_Layer("0", "1")] if shortcut else []
+    return [_Names("0", "1")] if shortcut else []
 
 
 def _last_block(fine: FineNet) -> FineBottleneck:

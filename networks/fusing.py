@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,35 +31,71 @@ __all__ = [
 ConvParams = tuple[Tensor, Tensor]
 """Weight [out_channels, in_channels / groups, kh, kw] and bias [out_channels], in float64."""
 Activation = Literal["none", "relu", "relu6"]
-_ONEDNN = {"none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+_ONEDNN_CONV: Final = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+_ONEDNN_NAMES: Final[dict[Activation, tuple[str, list[float]]]] = {
+    "none": ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+}
 """Activations as oneDNN's call names them, with their limits."""
 
 
 class FusedConv(nn.Conv2d):
-    """A convolution and the activation after it.
+    """A convolution and the activation after it, without gradients.
 
     On the CPU they are one call of oneDNN, which spares a pass over the result. ``F.conv2d`` also
     leaves point-wise convolutions to slower code where torch has one thread.
+
+    Args:
+        in_channels, out_channels, kernel: of the convolution, and
+        stride, padding, dilation, groups, bias, device: as of ``nn.Conv2d``.
+        uneven: pads one zero more at the right and the bottom. Only without dilation.
+        activation: comes after the convolution.
     """
 
-    activation: Activation = "none"
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: tuple[int, int],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        bias: bool = True,
+        uneven: bool = False,
+        activation: Activation = "none",
+        device: str | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            device=device,
+        )
+        assert not uneven or self.dilation == (1, 1)
+        self.pads = padding
+        self.uneven = uneven
+        self.activation: Activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, out_channels, H', W']."""
-        if x.device.type != "cpu" or not _has_onednn() or _is_exporting():
+        if not _runs_onednn(x):
+            x = F.pad(x, (0, 1, 0, 1)) if self.uneven else x
             return activate(super().forward(x), self.activation)
-        attribute, limits = _ONEDNN[self.activation]
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x,
-            self.weight,
-            self.bias,
-            self.padding,
-            self.stride,
-            self.dilation,
-            self.groups,
-            attribute,
-            limits,
-            "",
+        weight, pads = self.weight, self.pads
+        if self.uneven:  # oneDNN's call pads all sides alike: a kernel with zeros first starts late
+            weight, pads = F.pad(weight, (1, 0, 1, 0)), (pads[0] + 1, pads[1] + 1)
+        name, limits = _ONEDNN_NAMES[self.activation]
+        assert _ONEDNN_CONV is not None
+        found: Tensor = _ONEDNN_CONV(
+            x, weight, self.bias, pads, self.stride, self.dilation, self.groups, name, limits, ""
         )
         return found
 
@@ -71,14 +107,20 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     return F.relu_(x) if activation == "relu" else F.relu6(x, inplace=True)
 
 
+def _runs_onednn(x: Tensor) -> bool:
+    """Whether oneDNN's call takes ``x``. No exporter knows it."""
+    return (
+        _ONEDNN_CONV is not None
+        and x.device.type == "cpu"
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _has_bf16()))
+        and not torch.compiler.is_exporting()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
+
+
 @cache
-def _has_onednn() -> bool:
-    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-
-
-def _is_exporting() -> bool:
-    """Whether an exporter looks on, which knows torch's own operations only."""
-    return torch.compiler.is_exporting() or torch._C._is_tracing()
+def _has_bf16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def fuse_norm(conv: nn.Module, norm: nn.Module) -> ConvParams:
@@ -124,6 +166,7 @@ def conv_layer(
     params: ConvParams,
     *,
     like: nn.Conv2d | None = None,
+    pad: nn.Module | None = None,
     bias: bool = True,
     activation: Activation = "none",
 ) -> FusedConv:
@@ -132,24 +175,34 @@ def conv_layer(
     Args:
         params: weight and bias.
         like: gives stride, padding, dilation and groups; by default the layer is point-wise.
+        pad: a ``ZeroPad2d`` that comes before it: with as many zeros on all sides, or one more at
+            the right and the bottom. Any other module leaves the padding to ``like``.
         bias: False drops the bias, for a term of a sum that another term's bias covers.
         activation: comes after the convolution.
     """
     weight, shift = params
     out_channels, in_channels, *kernel = weight.shape
-    groups = 1 if like is None else like.groups
+    like = nn.Conv2d(1, 1, 1, device="meta") if like is None else like
+    assert not isinstance(like.padding, str)
+    before, after = like.padding[0], like.padding[0]
+    if isinstance(pad, nn.ZeroPad2d):
+        assert like.padding == (0, 0)
+        before, after, *rows = pad.padding
+        assert rows == [before, after]
+        assert after - before in (0, 1)
     conv = FusedConv(
-        in_channels * groups,
+        in_channels * like.groups,
         out_channels,
         (kernel[0], kernel[1]),
-        stride=1 if like is None else (like.stride[0], like.stride[1]),
-        padding=0 if like is None or isinstance(like.padding, str) else like.padding,  # type: ignore[arg-type]
-        dilation=1 if like is None else (like.dilation[0], like.dilation[1]),
-        groups=groups,
+        stride=(like.stride[0], like.stride[1]),
+        padding=(before, before),
+        dilation=(like.dilation[0], like.dilation[1]),
+        groups=like.groups,
         bias=bias,
+        uneven=after > before,
+        activation=activation,
         device="meta",
     )
-    conv.activation = activation
     conv.weight = nn.Parameter(weight.float().contiguous(), requires_grad=False)
     if bias:
         conv.bias = nn.Parameter(shift.float().contiguous(), requires_grad=False)
@@ -165,35 +218,10 @@ def fused_layer(
 ) -> FusedConv:
     """The layer that computes ``pad``, ``conv``, ``norm`` and the activation.
 
-    A convolution pads both ends alike. Where ``pad`` has one zero less at the left and the top, the
-    kernel gets a column and a row of zeros there.
-
-    Args:
-        conv: without padding of its own where ``pad`` is a ``ZeroPad2d``.
-        norm: a BatchNorm.
-        activation: comes last.
-        pad: any other module stands for no padding.
+    For the arguments see ``conv_layer``.
     """
     assert isinstance(conv, nn.Conv2d)
-    params = fuse_norm(conv, norm)
-    if not isinstance(pad, nn.ZeroPad2d):
-        return conv_layer(params, like=conv, activation=activation)
-    before, after, *rows = pad.padding
-    assert rows == [before, after]
-    assert after - before in (0, 1)
-    layer = conv_layer(
-        params if before == after else _grown(params), like=conv, activation=activation
-    )
-    layer.padding = (after, after)
-    return layer
-
-
-def _grown(params: ConvParams) -> ConvParams:
-    """The same kernel with a row and a column of zeros at its start."""
-    weight, bias = params
-    if weight.is_meta:
-        return _blank((*weight.shape[:2], weight.shape[2] + 1, weight.shape[3] + 1)), bias
-    return F.pad(weight, (1, 0, 1, 0)), bias
+    return conv_layer(fuse_norm(conv, norm), like=conv, pad=pad, activation=activation)
 
 
 def _blank(shape: Sequence[int]) -> Tensor:

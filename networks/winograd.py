@@ -139,7 +139,7 @@ def _sizes(network: FusedNetwork, side: int) -> Iterator[tuple[str, tuple[int, i
     found: dict[str, tuple[int, int]] = {}
     hooks = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, FusedConv):
 
             def note(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
                 found[name] = (given[0].shape[-2], given[0].shape[-1])
@@ -156,7 +156,7 @@ def _sizes(network: FusedNetwork, side: int) -> Iterator[tuple[str, tuple[int, i
 
 def _pays(network: FusedNetwork, name: str, size: tuple[int, int]) -> bool:
     conv = network.get_submodule(name)
-    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(conv, FusedConv)
     return (
         conv.kernel_size == (3, 3)
         and conv.stride == (1, 1)
