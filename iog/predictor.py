@@ -406,7 +406,8 @@ def load(
             torch), ``torch`` or ``openvino``.
         precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
         device: ``auto`` (a GPU when there is one), ``cpu`` or ``cuda``.
-        threads: CPU threads. Default: the cores that the process may use.
+        threads: CPU threads. Default: the cores that the process may use. ``iog-lite`` on torch
+            uses one.
         threshold: probability above which a pixel is object. Default: the model's.
         weights_dir: where fetched weights are. Default: ``IOG_WEIGHTS_DIR``, or ``~/.cache/iog``.
         sha256: refuse any weights but those with this digest.

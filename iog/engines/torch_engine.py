@@ -36,6 +36,8 @@ __all__ = [
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WARM_UP_RUNS: Final = 3
+_WORTH_THREADS: Final = 10_000_000
+"""Parameters. The layers of a smaller network take less time than it takes to wake a thread."""
 _LOG: Final = logging.getLogger(__name__)
 
 _Function = Callable[..., tuple[torch.Tensor, ...]]
@@ -60,6 +62,8 @@ def start_torch(
         sha256=sha256,
         dtype=torch.float32 if place == "cuda" else dtype,
     )
+    if place == "cpu" and sum(p.numel() for p in network.parameters()) < _WORTH_THREADS:
+        torch.set_num_threads(1)
     if place == "cuda":
         network = network.to(place).cast(dtype)
         if precision == "fp32":

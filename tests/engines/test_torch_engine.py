@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from iog.engines.torch_engine import TorchEngine, choose_device, choose_dtype
+from iog.engines.torch_engine import TorchEngine, choose_device, choose_dtype, start_torch
 from iog.errors import SettingsError
 from iog.models.spec import REGISTRY
 from networks import build_network
@@ -97,3 +99,18 @@ def test_devices_and_precisions_that_are_not_here_are_refused(
     monkeypatch.setattr("iog.engines.torch_engine._cpu_has_bf16", lambda: False)
     with pytest.raises(SettingsError, match="AVX-512"):
         choose_dtype("bf16", "cpu")
+
+
+@pytest.mark.parametrize(("worth_it", "threads"), [(10_000_000, 1), (1_000, 2)])
+def test_a_small_network_has_one_thread(
+    worth_it: int, threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("iog.engines.torch_engine._WORTH_THREADS", worth_it)
+    before = torch.get_num_threads()
+    try:
+        start_torch(
+            LITE, weights_dir=tmp_path, sha256=None, precision="fp32", device="cpu", threads=2
+        )
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
