@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from iog.engines.torch_engine import TorchEngine, choose_device, choose_dtype, start_torch
 from iog.errors import SettingsError
-from iog.models.spec import REGISTRY
+from iog.models.spec import REGISTRY, resolve
 from networks import build_network
 from networks.fused import fuse
 
@@ -109,7 +109,12 @@ def test_a_small_network_has_one_thread(
     before = torch.get_num_threads()
     try:
         start_torch(
-            LITE, weights_dir=tmp_path, sha256=None, precision="fp32", device="cpu", threads=2
+            resolve("iog-lite", weights_dir=tmp_path),
+            weights_dir=tmp_path,
+            sha256=None,
+            precision="fp32",
+            device="cpu",
+            threads=2,
         )
         assert torch.get_num_threads() == threads
     finally:
