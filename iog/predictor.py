@@ -407,7 +407,7 @@ def load(
         precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
         device: ``auto`` (a GPU when there is one), ``cpu`` or ``cuda``.
         threads: CPU threads. Default: the cores that the process may use. ``iog-lite`` on torch
-            uses one.
+            uses one. torch has one number for all networks of the process.
         threshold: probability above which a pixel is object. Default: the model's.
         weights_dir: where fetched weights are. Default: ``IOG_WEIGHTS_DIR``, or ``~/.cache/iog``.
         sha256: refuse any weights but those with this digest.

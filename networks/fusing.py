@@ -47,9 +47,9 @@ class FusedConv(nn.Conv2d):
     leaves point-wise convolutions to slower code where torch has one thread.
 
     Args:
-        in_channels, out_channels, kernel: of the convolution, and
-        stride, padding, dilation, groups, bias, device: as of ``nn.Conv2d``.
-        uneven: pads one zero more at the right and the bottom. Only without dilation.
+        in_channels, out_channels, kernel, stride, padding, dilation, groups, bias, device: as of
+            ``nn.Conv2d``.
+        uneven: pads one zero more at the right and the bottom; not with a dilation.
         activation: comes after the convolution.
     """
 

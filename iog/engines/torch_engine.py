@@ -63,12 +63,12 @@ def start_torch(
         dtype=torch.float32 if place == "cuda" else dtype,
     )
     if place == "cpu" and sum(p.numel() for p in network.parameters()) < _WORTH_THREADS:
-        torch.set_num_threads(1)
+        threads = 1
     if place == "cuda":
         network = network.to(place).cast(dtype)
         if precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-    return TorchEngine(network, checkpoint.spec, precision=precision)
+    return TorchEngine(network, checkpoint.spec, precision=precision, threads=threads)
 
 
 def load_fused(
@@ -193,15 +193,24 @@ class TorchEngine:
         network: its parameters decide the device.
         spec: the model.
         precision: what its parameters were cast to.
+        threads: CPU threads of the whole process while it runs; None leaves them as they are.
     """
 
     name = "torch"
 
-    def __init__(self, network: FusedNetwork, spec: ModelSpec, *, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        network: FusedNetwork,
+        spec: ModelSpec,
+        *,
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> None:
         self.spec = spec
         self.precision = precision
         self._network = network
         self._device = next(network.parameters()).device
+        self._threads = threads
         self._graphs: dict[tuple[object, ...], _Graph] = {}
 
     @property
@@ -244,6 +253,9 @@ class TorchEngine:
         self, name: str, function: _Function, *inputs: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         if self._device.type != "cuda":
+            # Another model of this process may have others.
+            if self._threads not in (None, torch.get_num_threads()):
+                torch.set_num_threads(self._threads)
             return function(*inputs)
         # One graph for each input size: a model has one, and only tests use more.
         key = (name, *(tuple(t.shape) for t in inputs))

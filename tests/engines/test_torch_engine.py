@@ -101,21 +101,25 @@ def test_devices_and_precisions_that_are_not_here_are_refused(
         choose_dtype("bf16", "cpu")
 
 
-@pytest.mark.parametrize(("worth_it", "threads"), [(10_000_000, 1), (1_000, 2)])
-def test_a_small_network_has_one_thread(
-    worth_it: int, threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_each_network_has_its_threads_beside_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("iog.engines.torch_engine._WORTH_THREADS", worth_it)
+    def start() -> TorchEngine:
+        spec = resolve("iog-lite", weights_dir=tmp_path)
+        return start_torch(
+            spec, weights_dir=tmp_path, sha256=None, precision="fp32", device="cpu", threads=2
+        )
+
+    x = _input()
     before = torch.get_num_threads()
     try:
-        start_torch(
-            resolve("iog-lite", weights_dir=tmp_path),
-            weights_dir=tmp_path,
-            sha256=None,
-            precision="fp32",
-            device="cpu",
-            threads=2,
-        )
-        assert torch.get_num_threads() == threads
+        small = start()
+        monkeypatch.setattr("iog.engines.torch_engine._WORTH_THREADS", 1_000)
+        large = start()
+        for engine, threads in ((small, 1), (large, 2), (small, 1)):
+            encoded = engine.encode(x)
+            assert torch.get_num_threads() == threads
+            engine.decode(encoded, _clicks(x))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

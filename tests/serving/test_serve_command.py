@@ -71,7 +71,11 @@ def test_a_model_that_takes_too_long_to_load_is_one_sentence(
     assert result.stdout == ""
     (loading, sentence) = result.stderr.splitlines()
     assert loading.endswith("Loading the model ...")
-    assert re.match(r"Error: Worker [01] was not ready after 0\.3 s and was ended; ", sentence)
+    assert re.fullmatch(
+        r"Error: Worker [01] was not ready after 0\.3 s and was ended; is the machine short of "
+        r"memory, or very busy\?",
+        sentence,
+    )
     assert signal.getsignal(signal.SIGTERM) == before
     assert not descendants() - children
 
